@@ -1,0 +1,126 @@
+"""The values that flow between the stages, one record each.
+
+Boxes are ``x0, y0, x1, y1`` in pixels of the original image, x1 and y1 exclusive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded picture.
+
+    pixels: (H, W, 3) uint8, RGB, upright (EXIF orientation applied).
+    name: what to call it in messages.
+    """
+
+    pixels: np.ndarray
+    name: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Patch tokens of one picture.
+
+    features: (N, D) float32, as the network gave them (not normalised), N = grid[0] * grid[1], row-major.
+    grid: (rows, columns) of the token grid.
+    image_size: (width, height) of the original picture that the grid covers.
+    """
+
+    features: np.ndarray
+    grid: tuple[int, int]
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Convolutional map of one picture.
+
+    values: (C, h, w) float32; cell (y, x) covers an equal share of the original picture.
+    image_size: (width, height) of the original picture that the map covers.
+    """
+
+    values: np.ndarray
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Instance regions of one picture as a tree; row 0 is the root, the whole picture.
+
+    boxes: (R, 4) float32, pixels of the original picture.
+    parents: (R,) int32, row of the nearest kept ancestor, -1 for the root.
+    depths: (R,) int32, levels below the root in the decomposition.
+    areas: (R,) int32, tokens of the region.
+    energy: (R,) float32, share of the region's tokens among the image's high-energy tokens (CLAID eq. 10).
+    connectivity: (R,) float32, mean internal connectivity (CLAID eq. 9).
+    masks: (R, ceil(N / 8)) uint8, token membership packed little-endian (numpy.packbits, bitorder="little").
+    grid: (rows, columns) of the token grid the masks are laid on.
+    image_size: (width, height) of the original picture.
+    """
+
+    boxes: np.ndarray
+    parents: np.ndarray
+    depths: np.ndarray
+    areas: np.ndarray
+    energy: np.ndarray
+    connectivity: np.ndarray
+    masks: np.ndarray
+    grid: tuple[int, int]
+    image_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def mask(self, row: int) -> np.ndarray:
+        """Token mask of one region: (rows, columns) bool."""
+        count = self.grid[0] * self.grid[1]
+        return np.unpackbits(self.masks[row], count=count, bitorder="little").astype(bool).reshape(self.grid)
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Descriptors of the regions of one picture.
+
+    values: (R, D) float32, rows of unit L2 norm, pooled but not yet projected (the projection is the gallery's).
+    """
+
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the pipeline knows of one picture: its regions and their descriptors, row for row."""
+
+    regions: Regions
+    descriptors: Descriptors
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One gallery picture that answers a query.
+
+    image: path relative to the enrolment root; root: that root's name.
+    score: cosine-like, larger is better, at most 1.
+    box: where the object is held to be, pixels of the original picture.
+    label: the picture's label, or None. match: probability of a true match, or None where unknown.
+    """
+
+    image: str
+    root: str
+    score: float
+    box: tuple[float, float, float, float]
+    label: str | None = None
+    match: float | None = None
