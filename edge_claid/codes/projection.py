@@ -1,0 +1,71 @@
+"""Whitening projections of descriptors, fitted on a gallery; part of its code space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_claid.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Projection:
+    """x -> normalise((x - mean) @ matrix).
+
+    mean: (D,) float32. matrix: (D, d) float32.
+    """
+
+    mean: np.ndarray
+    matrix: np.ndarray
+
+    @property
+    def width(self) -> int:
+        """Length of a projected descriptor."""
+        return self.matrix.shape[1]
+
+    def project(self, values: np.ndarray) -> np.ndarray:
+        """(R, D) descriptors to (R, d) float32 of unit L2 norm."""
+        projected = (np.asarray(values, np.float32) - self.mean) @ self.matrix
+        return normalised(projected)
+
+
+def normalised(values: np.ndarray) -> np.ndarray:
+    """Rows divided by their L2 norm; a zero row stays zero. (R, D) float32."""
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+
+
+def fit_whitening(
+    values: np.ndarray, width: int, *, power: float, within: np.ndarray | None = None, shrinkage: float = 0.3
+) -> Projection:
+    """Fit a whitening on descriptors.
+
+    values: (N, D) float, rows of unit norm. width: d, dimensions kept. power: the spectrum is divided by
+    eigenvalue ** (power / 2): 1 whitens fully, 0.5 takes the square root of the spectrum, 0 is plain PCA.
+    within: (D, D) scatter of descriptors of one region seen in several views; it is whitened first, shrunk towards
+    its mean eigenvalue by `shrinkage`, so that directions in which one thing varies weigh little.
+    Raises UsageError for values that are not finite or fewer rows than `width`.
+    """
+    values = np.asarray(values, np.float64)
+    if not np.isfinite(values).all():
+        raise UsageError("descriptors hold NaN or infinite values; enrol the pictures again")
+    if len(values) < width:
+        raise UsageError(f"a projection to {width} dimensions needs at least {width} regions, there are {len(values)}")
+    mean = values.mean(axis=0)
+    centred = values - mean
+    first = np.eye(values.shape[1]) if within is None else inverse_root(within, shrinkage)
+    centred = centred @ first
+    spectrum, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+    order = np.argsort(spectrum)[::-1][:width]
+    kept = np.maximum(spectrum[order], spectrum.max() * 1e-9)
+    matrix = first @ (vectors[:, order] / kept ** (power / 2.0))
+    # One scale for the whole matrix keeps projected values near one; directions are not changed by it.
+    matrix /= np.sqrt((centred @ (vectors[:, order] / kept ** (power / 2.0))).var(axis=0).mean())
+    return Projection(mean.astype(np.float32), matrix.astype(np.float32))
+
+
+def inverse_root(scatter: np.ndarray, shrinkage: float) -> np.ndarray:
+    """Inverse square root of a scatter matrix (D, D) shrunk by `shrinkage` of its mean eigenvalue."""
+    spectrum, vectors = np.linalg.eigh(np.asarray(scatter, np.float64))
+    spectrum = np.maximum(spectrum, 0.0) + shrinkage * max(spectrum.mean(), 1e-12)
+    return (vectors / np.sqrt(spectrum)) @ vectors.T
