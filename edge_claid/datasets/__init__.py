@@ -1,0 +1,8 @@
+"""Datasets for evaluation: one reader per layout, all giving the same :class:`Dataset`."""
+
+from __future__ import annotations
+
+from edge_claid.datasets.dataset import Box, Dataset, DatasetImage, Query, Truth
+from edge_claid.datasets.layouts import open_dataset
+
+__all__ = ["Box", "Dataset", "DatasetImage", "Query", "Truth", "open_dataset"]
