@@ -1,0 +1,113 @@
+"""A network ready to run: fetched, converted and cut on first use, kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from edge_claid.models.cache import atomic_file, lock, models_folder
+from edge_claid.models.efficientnet import efficientnet_lite_onnx
+from edge_claid.models.fetch import fetch_weights
+from edge_claid.models.quantise import dynamic_int8
+from edge_claid.models.torch_file import read_state_dict
+from edge_claid.models.vit import cut
+from edge_claid.models.zoo import ZooEntry, entry
+
+log = logging.getLogger("edge_claid.models")
+
+# Part of a built file's name. Raise it when a change here or in the builders changes what they write.
+BUILDER_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkFile:
+    """One network's ready ONNX and what one must know to use it.
+
+    path: ONNX with one input ``image`` (B, 3, H, W) float32, H and W multiples of ``input_multiple``, and one output.
+    source_sha256: of the weights it was made from, the same for all variants and layers.
+    mean, std: (3,) float32; the input is (x / 255 - mean) / std on RGB.
+    stride: pixels of the input between two tokens or cells of the output.
+    output: "tokens" (B, N, feature_dim), row-major over the grid H / stride x W / stride, no class token; or
+        "map" (B, feature_dim, H / stride, W / stride).
+    mean_token: (feature_dim,) float32, the mean token of this layer over many pictures, or None.
+    """
+
+    name: str
+    path: Path
+    variant: str
+    layer: int
+    source_sha256: str
+    mean: np.ndarray
+    std: np.ndarray
+    stride: int
+    input_multiple: int
+    output: str
+    feature_dim: int
+    mean_token: np.ndarray | None
+    licence: str
+
+
+def open_network(
+    name: str, *, variant: str = "fp32", layer: int | None = None, cache_dir: Path | None = None
+) -> NetworkFile:
+    """A network of the zoo as a ready ONNX, built on first use.
+
+    layer: see ``layers`` in zoo.toml; None is the default. cache_dir stands for ``$XDG_CACHE_HOME/edge-claid``.
+    Raises UsageError (name, variant, layer), MachineError (weights missing and not to be had), BuildError, StorageError.
+    """
+    known = entry(name)
+    layer, variant = known.checked_layer(layer), known.checked_variant(variant)
+    assert known.wheel is not None
+    source_sha256 = known.wheel.member_sha256
+    key = hashlib.sha256(f"{BUILDER_VERSION} {source_sha256} {layer} {variant}".encode()).hexdigest()[:12]
+    path = models_folder(cache_dir) / f"{name}-layer{layer}-{variant}-{key}.onnx"
+    if not path.is_file():
+        with lock(path.with_name(f".{path.name}.lock")):
+            if not path.is_file():
+                _build(known, layer, variant, path, cache_dir)
+    return NetworkFile(
+        name=name,
+        path=path,
+        variant=variant,
+        layer=layer,
+        source_sha256=source_sha256,
+        mean=np.array(known.mean, np.float32),
+        std=np.array(known.std, np.float32),
+        stride=known.layer_strides.get(layer, known.stride),
+        input_multiple=known.stride,
+        output=known.output,
+        feature_dim=known.layer_dims.get(layer, known.feature_dim),
+        mean_token=known.mean_token(layer),
+        licence=known.licence,
+    )
+
+
+def _build(known: ZooEntry, layer: int, variant: str, path: Path, cache_dir: Path | None) -> None:
+    weights = fetch_weights(known, cache_dir)
+    log.info("building %s (layer %d, %s)", known.name, layer, variant)
+    model = _BUILDERS[known.kind](known, weights, layer)
+    if variant == "int8":
+        model = dynamic_int8(model)
+    with atomic_file(path) as part:
+        part.write_bytes(model.SerializeToString())
+
+
+def _vit(known: ZooEntry, weights: Path, layer: int) -> onnx.ModelProto:
+    names = known.build["tensors"]
+    tensor = names["end"] if layer == -1 else names["block"].format(layer=layer)
+    model = onnx.load(weights)
+    dims: list[str | int] = ["batch", "tokens", known.feature_dim]
+    return cut(model, source=names["input"], tensor=tensor, output="tokens", dims=dims, skip=1)
+
+
+def _efficientnet(known: ZooEntry, weights: Path, layer: int) -> onnx.ModelProto:
+    state = read_state_dict(weights.read_bytes())
+    return efficientnet_lite_onnx(state, width=known.build["width"], depth=known.build["depth"], stride=layer)
+
+
+_BUILDERS = {"vit-onnx": _vit, "efficientnet-lite": _efficientnet}

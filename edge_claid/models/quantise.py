@@ -1,0 +1,27 @@
+"""The int8 twin of a transformer for CPUs: weights in 8 bits, activations quantised as they come."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+
+def dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with its weight matrix products in dynamic int8, per output channel; all else stays float32."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        quantize_dynamic(
+            model, path, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )  # fmt: skip
+        return onnx.load(path)
+
+
+def token_cosines(tokens: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(B, N) cosine of each token with its reference; both (B, N, D)."""
+    dots = (tokens * reference).sum(-1)
+    return dots / (np.linalg.norm(tokens, axis=-1) * np.linalg.norm(reference, axis=-1))
