@@ -1,0 +1,154 @@
+"""Bytes of one picture to a Frame: bounded before it is decoded, upright, 8-bit RGB.
+
+Reads JPEG (grey, RGB, CMYK), PNG, WebP, BMP, TIFF and GIF; of an animation or several pages the first picture.
+Transparent parts lie on white, as product pictures with cut-outs are usually shown. 16 bits a channel become 8.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+
+from edge_claid.errors import BadImageError
+from edge_claid.frames.exif import read_exif, upright
+from edge_claid.frames.header import Header, HeaderError, read_header, truncation
+from edge_claid.records import Frame
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """What is refused before it is decoded.
+
+    pixels: largest width * height. side: largest width or height. smallest: least width and height, in pixels.
+    bytes: largest file.
+    """
+
+    pixels: int = 64_000_000
+    side: int = 65_500
+    smallest: int = 16
+    bytes: int = 256_000_000
+
+
+@dataclass(frozen=True)
+class FileBytes:
+    """Content of a file with the size in bytes and modification time (ns since 1970) it had while it was read."""
+
+    data: bytes
+    size: int
+    mtime_ns: int
+
+
+class NotAPictureError(BadImageError):
+    """The bytes are no picture of a known format."""
+
+
+def read_picture(path: str | os.PathLike[str], limits: ReadLimits | None = None) -> Frame:
+    """Read one picture file. Raises BadImageError with the reason where it cannot be used."""
+    limits = limits or ReadLimits()
+    name = os.fspath(path)
+    return decode_picture(read_bytes(path, limits).data, name, limits)
+
+
+def read_bytes(path: str | os.PathLike[str], limits: ReadLimits | None = None) -> FileBytes:
+    """Read a regular file of bounded size.
+
+    Raises BadImageError where it is missing, unreadable, no regular file, too large, or changes while it is read.
+    """
+    limits = limits or ReadLimits()
+    name = os.fspath(path)
+    # O_NONBLOCK: opening a FIFO must not wait for a writer that never comes.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        descriptor = os.open(path, flags)
+        with os.fdopen(descriptor, "rb") as file:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise BadImageError(f"{name}: no regular file")
+            if before.st_size > limits.bytes:
+                raise BadImageError(f"{name}: {before.st_size:,} bytes, more than the limit of {limits.bytes:,}")
+            data = file.read(limits.bytes + 1)
+            after = os.fstat(descriptor)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadImageError(f"{name}: cannot be read ({reason})") from error
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns) or len(data) != after.st_size:
+        raise BadImageError(f"{name}: changed while it was read")
+    return FileBytes(data, after.st_size, after.st_mtime_ns)
+
+
+def check_picture(data: bytes, name: str, limits: ReadLimits | None = None) -> Header:
+    """Header of a picture that may be decoded.
+
+    Raises NotAPictureError where the bytes are no known picture, BadImageError where it is empty, truncated, too small
+    or too large.
+    """
+    limits = limits or ReadLimits()
+    if not data:
+        raise BadImageError(f"{name}: empty file")
+    try:
+        header = read_header(data)
+    except HeaderError as error:
+        raise BadImageError(f"{name}: {error}") from error
+    if header is None:
+        raise NotAPictureError(f"{name}: not a picture of a known format (JPEG, PNG, WebP, BMP, TIFF, GIF)")
+    width, height = header.width, header.height
+    if min(width, height) < limits.smallest:
+        raise BadImageError(f"{name}: {width}x{height} pixels, too small (at least {limits.smallest} a side)")
+    if width * height > limits.pixels or max(width, height) > limits.side:
+        limit = f"{limits.pixels / 1e6:g} megapixels and {limits.side} a side"
+        raise BadImageError(f"{name}: {width}x{height} pixels, too large (at most {limit})")
+    missing = truncation(data, header.format)
+    if missing:
+        raise BadImageError(f"{name}: truncated, {missing}")
+    return header
+
+
+def decode_picture(data: bytes, name: str = "", limits: ReadLimits | None = None) -> Frame:
+    """Decode one picture in memory. Raises BadImageError (see check_picture, or where its content is broken)."""
+    header = check_picture(data, name, limits)
+    # The orientation is applied here and not by OpenCV, whose versions differ in the formats they turn.
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    _silence_opencv()
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except (cv2.error, MemoryError) as error:
+        raise BadImageError(f"{name}: broken {header.format}") from error
+    if pixels is None:
+        raise BadImageError(f"{name}: broken or truncated {header.format}")
+    if pixels.shape[:2] != (header.height, header.width):
+        raise BadImageError(f"{name}: broken {header.format}, its content has another size than its header says")
+    return Frame(upright(_rgb8(pixels), read_exif(data, header.format).orientation), name)
+
+
+def _rgb8(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB from OpenCV's grey, BGR or BGRA of 8 or 16 bits; transparent parts on white."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    elif pixels.dtype != np.uint8:
+        pixels = np.clip(np.nan_to_num(pixels) * 255, 0, 255).astype(np.uint8)
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    rgb = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return _on_white(rgb, pixels[..., 3]) if pixels.shape[2] == 4 else rgb
+
+
+def _on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 over white by (H, W) uint8 alpha, in bands of rows so that large pictures need little memory."""
+    for top in range(0, len(rgb), 256):
+        band = rgb[top : top + 256]
+        cover = alpha[top : top + 256, :, None].astype(np.uint16)
+        if cover.min(initial=255) < 255:
+            band[:] = (band * cover + 255 * (255 - cover) + 127) // 255
+    return rgb
+
+
+@cache
+def _silence_opencv() -> None:
+    """OpenCV's own complaints about broken files would stand beside our one line for each."""
+    if "OPENCV_LOG_LEVEL" not in os.environ and hasattr(cv2, "setLogLevel"):
+        cv2.setLogLevel(0)

@@ -1,0 +1,47 @@
+"""Enrolment rehearsed: everything but the networks and the writing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from edge_claid.gallery.feed import Feed
+from edge_claid.gallery.outcome import Outcome, Summary
+from edge_claid.gallery.prune import gone
+from edge_claid.gallery.roots import all_roots, find_root
+from edge_claid.gallery.store import Gallery
+from edge_claid.gallery.survey import FileSource, Finding, Survey
+
+
+def rehearse(
+    gallery: Gallery | None, sources: Sequence[FileSource], pruning: bool, report: Callable[[Outcome], None]
+) -> Summary:
+    """Report what an enrolment would do, by headers and hashes; pixels are not decoded and nothing is written."""
+    summary = Summary()
+    started = time.monotonic()
+
+    def tell(outcome: Outcome) -> None:
+        summary.counts[outcome.status] += 1
+        report(outcome)
+
+    def settle(finding: Finding) -> None:
+        row = finding.row if finding.status in ("unchanged", "moved") else None
+        tell(Outcome(finding.path, finding.status, row.regions if row else 0, finding.reason))
+
+    roots = [find_root(gallery, source.root, source.name) if gallery else None for source in sources]
+    stored = all_roots(gallery) if gallery else []
+    feed = Feed(list(zip(sources, roots, strict=True)), Survey(gallery, stored), settle, threading.Event())
+    seen: dict[bytes, str] = {}
+    for finding in feed.checked():
+        first = seen.setdefault(finding.digest, finding.path)
+        if first != finding.path:
+            tell(Outcome(finding.path, "unchanged", 0, f"same content as {first}"))
+        else:
+            tell(Outcome(finding.path, "added" if finding.row is None else "replaced"))
+    for number, root in enumerate(roots):
+        if pruning and gallery is not None and root is not None:
+            for row in gone(gallery, root, feed.listed.get(number, 0)):
+                tell(Outcome(f"{root.location}/{row.path}", "removed", row.regions, "no longer in its folder"))
+    summary.seconds = time.monotonic() - started
+    return summary

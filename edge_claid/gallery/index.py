@@ -1,0 +1,74 @@
+"""All codes of a gallery as arrays, in one pass over them."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_claid.errors import GalleryError
+from edge_claid.gallery.rows import BOX_BYTES, boxes_from_bytes
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a search scans; N regions of I images, image by image in the order of their ids.
+
+    image_ids: (I,) int64, for ``Gallery.images_by_id``. starts: (I + 1,) int64; regions starts[i]:starts[i + 1]
+    belong to image i. image_index: (N,) int32, that i for every region. boxes: (N, 4) float32, original pixels.
+    codes: (N, M) uint8 of the gallery's code space, or None. descriptors: (N, D) float16 before projection, or None.
+    """
+
+    image_ids: np.ndarray
+    starts: np.ndarray
+    image_index: np.ndarray
+    boxes: np.ndarray
+    codes: np.ndarray | None
+    descriptors: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+def load(connection: sqlite3.Connection, coded: bool, described: bool) -> Index:
+    """Read the index; to be called inside one read transaction.
+
+    coded, described: load codes, descriptors. Raises GalleryError where a part is missing or does not fit.
+    """
+    searched = "SELECT id FROM images WHERE displaced = 0 ORDER BY id"
+    image_ids = np.array([row[0] for row in connection.execute(searched)], np.int64)
+    blobs = _column(connection, "regions", "boxes", image_ids)
+    boxes = boxes_from_bytes(b"".join(blobs))
+    lengths = np.array([len(blob) for blob in blobs], np.int64)
+    if (lengths % BOX_BYTES).any() or (lengths == 0).any():
+        raise GalleryError("some boxes are damaged; `edge-claid gallery verify` says which")
+    counts = lengths // BOX_BYTES
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    image_index = np.repeat(np.arange(len(image_ids), dtype=np.int32), counts)
+    codes = _stacked(connection, "codes", image_ids, counts, "u1") if coded else None
+    descriptors = _stacked(connection, "descriptors", image_ids, counts, "<f2") if described else None
+    return Index(image_ids, starts, image_index, boxes, codes, descriptors)
+
+
+def _column(connection: sqlite3.Connection, table: str, column: str, image_ids: np.ndarray) -> list[bytes]:
+    rows = connection.execute(f"SELECT image, {column} FROM {table} ORDER BY image").fetchall()
+    if len(rows) != len(image_ids):
+        searched = set(image_ids.tolist())
+        rows = [row for row in rows if row[0] in searched]
+    if [row[0] for row in rows] != image_ids.tolist():
+        raise GalleryError(f"{table} are missing for some images; `edge-claid gallery verify` says for which")
+    return [row[1] for row in rows]
+
+
+def _stacked(
+    connection: sqlite3.Connection, table: str, image_ids: np.ndarray, counts: np.ndarray, dtype: str
+) -> np.ndarray:
+    blobs = _column(connection, table, "content", image_ids)
+    if not blobs:
+        return np.empty((0, 0), dtype)
+    lengths = np.array([len(blob) for blob in blobs], np.int64)
+    row_bytes = int(lengths[0] // max(int(counts[0]), 1))
+    if row_bytes == 0 or row_bytes % np.dtype(dtype).itemsize or (lengths != counts * row_bytes).any():
+        raise GalleryError(f"{table} do not fit their regions; `edge-claid gallery verify` says which")
+    return np.frombuffer(b"".join(blobs), dtype).reshape(int(counts.sum()), -1)

@@ -1,0 +1,41 @@
+"""What enrolment says of each file, and of them all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+STATUSES = ("added", "replaced", "moved", "unchanged", "rejected", "skipped", "removed")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One file: what became of it, how many regions it has in the gallery, and why, where that is worth saying."""
+
+    file: str
+    status: str
+    regions: int = 0
+    reason: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"file": self.file, "status": self.status, "regions": self.regions, "reason": self.reason}
+
+
+@dataclass
+class Summary:
+    """Counts by status, and the time it took."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """Pictures that went through the networks, by wall time."""
+        described = self.counts["added"] + self.counts["replaced"]
+        return described / self.seconds if self.seconds else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        counts = {status: self.counts[status] for status in STATUSES}
+        rates = {"seconds": round(self.seconds, 3), "images_per_second": round(self.images_per_second, 3)}
+        return {"summary": counts | rates}

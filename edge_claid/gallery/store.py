@@ -1,0 +1,335 @@
+"""A gallery: one SQLite file, ``NAME.claid``, that knows which pipeline made it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_claid.errors import GalleryError
+from edge_claid.gallery import identity, index
+from edge_claid.gallery.batch import Batch, Space
+from edge_claid.gallery.connection import connect, plain_errors, transaction
+from edge_claid.gallery.rows import (
+    ImageRow,
+    NewImage,
+    checksum,
+    matrix_from_bytes,
+    name_bytes,
+    name_from_bytes,
+    regions_from_bytes,
+)
+from edge_claid.records import Regions
+
+_IMAGE_COLUMNS = (
+    "SELECT i.id, i.root, r.name, i.path, i.hash, i.size, i.mtime_ns, i.width, i.height, i.regions, i.label,"
+    " i.taken, i.latitude, i.longitude, i.displaced FROM images i JOIN roots r ON r.id = i.root"
+)
+
+
+@dataclass(frozen=True)
+class GalleryInfo:
+    """Counts and identity of a gallery. bytes: of the file and its write-ahead log. code_space: id, or None.
+
+    code_bytes: bytes a region's code takes, or None before there is a code space.
+    """
+
+    path: str
+    images: int
+    regions: int
+    labels: int
+    roots: list[str]
+    pipeline_id: str | None
+    describe_settings: dict[str, Any]
+    code_space: str | None
+    code_bytes: int | None
+    described_images: int
+    keep_descriptors: bool
+    bytes: int
+
+
+class Gallery:
+    """An open gallery; may be used from several threads. Open it with ``Gallery.open`` in a ``with`` block."""
+
+    def __init__(self, path: str, connection: sqlite3.Connection, read_space: Callable[[bytes], Space]):
+        self.path = path
+        self._connection = connection
+        self._read_space = read_space
+        self._lock = threading.RLock()
+        self._loaded_space: tuple[int, Space] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        mode: str = "r",
+        *,
+        wait_seconds: float = 30.0,
+        read_space: Callable[[bytes], Space] | None = None,
+    ) -> Gallery:
+        """Open a gallery: "r" to read, "rw" to write, "create" to write and make it where it is missing.
+
+        wait_seconds: how long to wait for another writer. read_space: bytes to code space; ours where None.
+        Raises GalleryError (no gallery, damaged, newer), StorageError (not readable, not writable), UsageError.
+        """
+        path = os.fspath(path)
+        return cls(path, connect(path, mode, wait_seconds), read_space or _space_from_bytes)
+
+    def close(self) -> None:
+        """Close the file; the last one to close folds the write-ahead log into it."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- identity
+
+    def bind(
+        self,
+        pipeline_id: str,
+        describe_settings: dict[str, Any],
+        descriptor_dim: int,
+        keep_descriptors: bool | None = None,
+    ) -> None:
+        """Make this the gallery of a pipeline, or check that it is. Raises GalleryError naming what differs.
+
+        keep_descriptors: keep float16 descriptors beside the codes from now on; unchanged where None.
+        """
+        with self._lock, transaction(self._connection, self.path):
+            meta = identity.read_meta(self._connection)
+            identity.require_same(self.path, meta, pipeline_id, describe_settings)
+            if "pipeline_id" not in meta:
+                identity.write_meta(
+                    self._connection,
+                    pipeline_id=pipeline_id,
+                    describe_settings=json.dumps(describe_settings, sort_keys=True),
+                    descriptor_dim=str(descriptor_dim),
+                )
+            if keep_descriptors is not None:
+                identity.write_meta(self._connection, keep_descriptors="1" if keep_descriptors else "0")
+
+    def require_pipeline(self, pipeline_id: str, describe_settings: dict[str, Any]) -> None:
+        """Raises GalleryError naming what differs where another pipeline made this gallery. An empty one fits all."""
+        with self._lock, plain_errors(self.path):
+            identity.require_same(self.path, identity.read_meta(self._connection), pipeline_id, describe_settings)
+
+    def info(self) -> GalleryInfo:
+        """Counts and identity, without reading any content."""
+        with self.reading() as connection:
+            meta = identity.read_meta(connection)
+            one = "SELECT count(*), coalesce(sum(regions), 0), count(DISTINCT label) FROM images WHERE displaced = 0"
+            images, regions, labels = connection.execute(one).fetchone()
+            space = connection.execute("SELECT identity FROM code_spaces WHERE active = 1").fetchone()
+            sample = "SELECT length(c.content) / i.regions FROM codes c JOIN images i ON i.id = c.image LIMIT 1"
+            code_bytes = connection.execute(sample).fetchone()
+            described = connection.execute("SELECT count(*) FROM descriptors").fetchone()[0]
+            roots = [name_from_bytes(row[0]) for row in connection.execute("SELECT name FROM roots ORDER BY id")]
+        size = sum(os.path.getsize(p) for p in (self.path, self.path + "-wal") if os.path.exists(p))
+        return GalleryInfo(
+            path=self.path,
+            images=images,
+            regions=regions,
+            labels=labels,
+            roots=roots,
+            pipeline_id=meta.get("pipeline_id"),
+            describe_settings=identity.settings_from_meta(meta),
+            code_space=space[0] if space else None,
+            code_bytes=code_bytes[0] if code_bytes else None,
+            described_images=described,
+            keep_descriptors=meta.get("keep_descriptors") == "1",
+            bytes=size,
+        )
+
+    # -- images
+
+    def __len__(self) -> int:
+        with self._lock, plain_errors(self.path):
+            return self._connection.execute("SELECT count(*) FROM images WHERE displaced = 0").fetchone()[0]
+
+    def images(self, displaced: bool = False) -> Iterator[ImageRow]:
+        """Every searched image (or, instead, every displaced one) by id; it may be changed while it is read."""
+        last = -1
+        while True:
+            where = f"{_IMAGE_COLUMNS} WHERE i.displaced = ? AND i.id > ? ORDER BY i.id LIMIT 1000"
+            with self._lock, plain_errors(self.path):
+                page = [_image_row(row) for row in self._connection.execute(where, (int(displaced), last))]
+            yield from page
+            if not page:
+                return
+            last = page[-1].id
+
+    def images_by_id(self, image_ids: Iterable[int]) -> list[ImageRow]:
+        """Images of these ids, in this order. Raises GalleryError where one is gone."""
+        rows = [self._image("i.id = ?", int(image_id)) for image_id in image_ids]
+        if any(row is None for row in rows):
+            raise GalleryError(f"gallery {self.path}: an image was removed meanwhile; open the gallery anew")
+        return [row for row in rows if row is not None]
+
+    def image_by_hash(self, content_hash: bytes) -> ImageRow | None:
+        """The image of this content, displaced or not."""
+        return self._image("i.hash = ?", content_hash)
+
+    def image_by_path(self, root_id: int, path: str) -> ImageRow | None:
+        """The searched image at this path of a root."""
+        return self._image("i.root = ? AND i.path = ? AND i.displaced = 0", root_id, name_bytes(path))
+
+    def regions(self, image_id: int) -> Regions:
+        """The region tree of one image. Raises GalleryError where it is missing or damaged."""
+        query = (
+            "SELECT r.boxes, r.tree, m.packed, m.rows, m.columns, i.width, i.height FROM images i"
+            " JOIN regions r ON r.image = i.id JOIN masks m ON m.image = i.id WHERE i.id = ?"
+        )
+        with self._lock, plain_errors(self.path):
+            row = self._connection.execute(query, (int(image_id),)).fetchone()
+        if row is None:
+            raise GalleryError(f"gallery {self.path} has no regions for image {image_id}")
+        try:
+            return regions_from_bytes(row[0], row[1], row[2], (row[3], row[4]), (row[5], row[6]))
+        except GalleryError as error:
+            raise GalleryError(f"gallery {self.path}, image {image_id}: {error}") from error
+
+    # -- changes
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Changes that are committed together when the block ends; none of them where it raises."""
+        with self._lock, transaction(self._connection, self.path):
+            meta = identity.read_meta(self._connection)
+            yield Batch(self._connection, self._active_space(), meta.get("keep_descriptors") == "1")
+
+    def add(self, images: Sequence[NewImage]) -> list[str]:
+        """Add pictures in one batch; each one's status as ``Batch.add`` tells it."""
+        with self.batch() as batch:
+            return [batch.add(image)[0] for image in images]
+
+    def remove(self, image_ids: Iterable[int]) -> int:
+        """Remove images in one batch; how many there were."""
+        with self.batch() as batch:
+            return sum(batch.remove(int(image_id)) for image_id in image_ids)
+
+    def compact(self) -> int:
+        """Write the file anew without its gaps, in the order it is read; bytes saved. Needs as much space again."""
+        before = os.path.getsize(self.path)
+        with self._lock, plain_errors(self.path):
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before - os.path.getsize(self.path)
+
+    # -- codes
+
+    @property
+    def space(self) -> Space | None:
+        """The active code space, or None before there is one."""
+        with self._lock, plain_errors(self.path):
+            active = self._active_space()
+        return active[1] if active else None
+
+    def load_index(self, exact: bool = False) -> index.Index:
+        """All that a search scans: codes, or descriptors before there is a code space; with ``exact`` descriptors too.
+
+        Raises GalleryError where it is damaged, or where ``exact`` asks for descriptors that were not kept.
+        """
+        with self.reading() as connection:
+            coded = self._active_space() is not None
+            try:
+                return index.load(connection, coded, described=exact or not coded)
+            except GalleryError as error:
+                if exact and coded and not self._all_described():
+                    hint = "enrol with --keep-descriptors"
+                    raise GalleryError(f"gallery {self.path} does not keep all float descriptors; {hint}") from error
+                raise GalleryError(f"gallery {self.path}: {error}") from error
+
+    def descriptors(self, limit: int) -> np.ndarray:
+        """(N, D) float16 stored descriptors of images spread evenly over the gallery, N at most about ``limit``."""
+        with self.reading() as connection:
+            having = "FROM descriptors d JOIN images i ON i.id = d.image WHERE i.displaced = 0"
+            total = connection.execute(f"SELECT coalesce(sum(i.regions), 0) {having}").fetchone()[0]
+            if not total:
+                return np.empty((0, 0), np.float16)
+            # The golden ratio spreads the images taken evenly, whatever the order they were enrolled in.
+            share = min(1.0, limit / total)
+            rows = connection.execute(f"SELECT d.image, i.regions, d.content {having} ORDER BY d.image")
+            taken = [matrix_from_bytes(c, n, "<f2") for i, n, c in rows if (i * 0.6180339887498949) % 1.0 < share]
+        if len({part.shape[1] for part in taken}) > 1:
+            raise GalleryError(f"gallery {self.path}: descriptors of different widths; verify it")
+        return np.concatenate(taken) if taken else np.empty((0, 0), np.float16)
+
+    def adopt_space(self, space: Space, keep_descriptors: bool | None = None) -> None:
+        """Code every image anew in this space, in one transaction, from the stored descriptors.
+
+        keep_descriptors: keep them beside the codes (None: as the gallery is set); else they are dropped.
+        Raises GalleryError where an image has no stored descriptors.
+        """
+        from edge_claid.gallery.recode import recode
+
+        with self._lock:
+            with transaction(self._connection, self.path):
+                recode(self._connection, self.path, space, keep_descriptors)
+            self._loaded_space = None
+            with plain_errors(self.path):
+                self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+
+    # -- inside
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view of the file for several queries."""
+        with self._lock, plain_errors(self.path):
+            nested = self._connection.in_transaction
+            if not nested:
+                self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                if not nested and self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction for other modules of this package."""
+        with self._lock, transaction(self._connection, self.path):
+            yield self._connection
+
+    def _image(self, where: str, *values: object) -> ImageRow | None:
+        with self._lock, plain_errors(self.path):
+            row = self._connection.execute(f"{_IMAGE_COLUMNS} WHERE {where}", values).fetchone()
+        return None if row is None else _image_row(row)
+
+    def _all_described(self) -> bool:
+        missing = "SELECT 1 FROM images i LEFT JOIN descriptors d ON d.image = i.id WHERE d.image IS NULL LIMIT 1"
+        return self._connection.execute(missing).fetchone() is None
+
+    def _active_space(self) -> tuple[int, Space] | None:
+        row = self._connection.execute("SELECT id FROM code_spaces WHERE active = 1").fetchone()
+        if row is None:
+            return None
+        if self._loaded_space is None or self._loaded_space[0] != row[0]:
+            content, stored = self._connection.execute(
+                "SELECT content, checksum FROM code_spaces WHERE id = ?", row
+            ).fetchone()
+            if checksum(content) != stored:
+                raise GalleryError(f"gallery {self.path}: its code space is damaged")
+            self._loaded_space = (row[0], self._read_space(content))
+        return self._loaded_space
+
+
+def _image_row(row: tuple[Any, ...]) -> ImageRow:
+    names = name_from_bytes(row[2]), name_from_bytes(row[3])
+    return ImageRow(row[0], row[1], *names, *row[4:-1], bool(row[-1]))  # type: ignore[call-arg]
+
+
+def _space_from_bytes(content: bytes) -> Space:
+    from edge_claid.codes.space import CodeSpace
+
+    return CodeSpace.from_bytes(content)
