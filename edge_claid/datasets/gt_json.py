@@ -6,22 +6,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edge_claid.datasets.dataset import Box, Dataset, DatasetImage, Query, Truth
+from edge_claid.datasets.files import read_json
 from edge_claid.errors import UsageError
 
 FILE = "gt.json"
-
-
-def read_json(file: Path) -> Any:
-    """Parse a JSON file; UsageError names the file where it cannot be read."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: cannot be read as JSON ({error}); fetch the dataset anew") from None
 
 
 def recognises(folder: Path) -> bool:

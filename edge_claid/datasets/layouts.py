@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from edge_claid.datasets import gt_json
+from edge_claid.datasets import belgalogos, gt_json, holidays, instance335, instre, oxford
 from edge_claid.datasets.dataset import Dataset
 from edge_claid.errors import UsageError
 
@@ -24,6 +24,11 @@ class Layout(Protocol):
 
 LAYOUTS: dict[str, Layout] = {
     "gt.json": gt_json,
+    "INSTRE": instre,
+    "Instance-160/335": instance335,
+    "Oxford5k/Paris6k": oxford,
+    "BelgaLogos": belgalogos,
+    "Holidays": holidays,
 }
 
 
