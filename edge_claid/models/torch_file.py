@@ -51,7 +51,7 @@ class _Dict(dict[Any, Any]):
 
 
 _MARK = object()
-_STORAGES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+_STORAGES: dict[str, np.dtype[Any]] = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
 
 
 def read_state_dict(data: bytes | memoryview) -> dict[str, np.ndarray]:
@@ -147,10 +147,10 @@ def _ordered_dict(arguments: tuple[Any, ...]) -> _Dict:
 def _storage(identity: object) -> _Storage:
     if not isinstance(identity, tuple) or len(identity) != 6 or identity[0] != "storage" or identity[5] is not None:
         raise TorchFileError("torch file refers to something else than a storage")
-    _, kind, key, _, count, _ = identity
+    kind, key, count = identity[1], identity[2], identity[4]
     if not isinstance(kind, _Global) or kind.name not in _STORAGES or not isinstance(key, str):
         raise TorchFileError("torch file holds a storage of another kind than float32 or int64")
-    if not _is_sizes((count,)):
+    if type(count) is not int or not _is_sizes((count,)):
         raise TorchFileError("torch file holds a storage of impossible size")
     return _Storage(key, _STORAGES[kind.name], count)
 

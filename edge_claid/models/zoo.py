@@ -96,8 +96,8 @@ def entry(name: str) -> ZooEntry:
 
 def _entry(name: str, table: dict[str, Any]) -> ZooEntry:
     plain = set(ZooEntry.__dataclass_fields__) - {"name", "wheel", "layer_dims", "layer_strides", "build"}
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items() if key in plain}
-    by_layer = {
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items() if key in plain}
+    by_layer: dict[str, Any] = {
         key: {int(layer): value for layer, value in table.get(key, {}).items()}
         for key in ("layer_dims", "layer_strides")
     }
