@@ -17,8 +17,7 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 TAU = 0.2  # TokenCut §4.1; MaskCut takes 0.15
 WEAK = 1e-5  # both papers' weight of tokens that are not alike
 MOST_CORNERS = 2  # MaskCut §3.1: a foreground holds at most two corners of the picture
-SAME_MASK = 0.5  # MaskCut: a mask that repeats an earlier one by this IoU ends the cuts,
-SMALLEST_SHARE = 0.01  # as does one of less than this share of the tokens
+SMALLEST_SHARE = 0.01  # MaskCut's program: a later mask of less than this share of the tokens is none
 
 
 def normalised_cuts(features: np.ndarray, grid: tuple[int, int], cuts: int = 1, tau: float = TAU) -> list[np.ndarray]:
@@ -26,23 +25,26 @@ def normalised_cuts(features: np.ndarray, grid: tuple[int, int], cuts: int = 1, 
 
     features: (N, D) float32, any norm; grid: (rows, columns), N = rows * columns, row-major; cuts: how many at most;
     tau: tokens are connected where their cosine is above it.
-    Returns at most ``cuts`` masks, (rows, columns) bool, each one 8-connected part.
+    Returns at most ``cuts`` masks, (rows, columns) bool, each one 8-connected part; they do not overlap. MaskCut sets
+    the features of earlier masks to zero; here those tokens leave the graph, which is what that is for.
     """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    free = np.ones(len(unit), bool)
+    free = np.arange(len(unit))
     masks: list[np.ndarray] = []
     for cut in range(cuts):
-        mask = _foreground(second_eigenvector(affinity(unit * free[:, None], tau)), grid, corners=cuts > 1)
-        too_small = cut > 0 and mask.mean() <= SMALLEST_SHARE
-        if not mask.any() or too_small or any(_iou(mask, earlier) > SAME_MASK for earlier in masks):
+        if len(free) < 3:
+            break
+        vector = second_eigenvector(affinity(unit[free], tau))
+        mask = _foreground(vector, free, grid, most_corners=MOST_CORNERS if cuts > 1 else 4)
+        if not mask.any() or (cut > 0 and mask.mean() <= SMALLEST_SHARE):
             break
         masks.append(mask)
-        free &= ~mask.ravel()
+        free = free[~mask.ravel()[free]]
     return masks
 
 
 def affinity(unit: np.ndarray, tau: float) -> np.ndarray:
-    """(N, D) unit tokens (zero rows: taken out) to the (N, N) float64 weights, 1 above tau, else the weak weight."""
+    """(N, D) unit tokens to the (N, N) float64 weights, 1 above tau, else the weak weight."""
     return np.where(unit @ unit.T > tau, 1.0, WEAK)
 
 
@@ -71,19 +73,19 @@ def second_eigenvector(weights: np.ndarray) -> np.ndarray:
         return vectors[:, 0]
 
 
-def _foreground(vector: np.ndarray, grid: tuple[int, int], corners: bool) -> np.ndarray:
-    """The part of the bipartition (at the mean) that holds the largest entry, as its connected mask."""
-    values = vector - vector.mean()
+def _foreground(vector: np.ndarray, free: np.ndarray, grid: tuple[int, int], most_corners: int) -> np.ndarray:
+    """The part of the bipartition (at the mean) that holds the largest entry, as its connected mask on the grid."""
     if vector[np.argmax(np.abs(vector))] < 0:
-        values, vector = -values, -vector
-    mask = (values > 0).reshape(grid)
-    held = sum(int(mask[row, column]) for row in (0, -1) for column in (0, -1))
-    if corners and held > MOST_CORNERS:
-        mask, vector = ~mask, -vector
+        vector = -vector
+    mask = _on_grid(vector > vector.mean(), free, grid)
+    if sum(int(mask[row, column]) for row in (0, -1) for column in (0, -1)) > most_corners:
+        vector = -vector
+        mask = _on_grid(vector > vector.mean(), free, grid)
     parts, _ = label(mask, structure=np.ones((3, 3)))
-    seed = parts.ravel()[np.argmax(np.where(mask.ravel(), vector, -np.inf))]
-    return (parts == seed) & mask
+    return mask & (parts == parts.ravel()[free[np.argmax(vector)]])
 
 
-def _iou(mask: np.ndarray, other: np.ndarray) -> float:
-    return float((mask & other).sum() / max((mask | other).sum(), 1))
+def _on_grid(members: np.ndarray, free: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(grid, bool)
+    mask.ravel()[free[members]] = True
+    return mask

@@ -30,6 +30,10 @@ def tokens(parts: np.ndarray, noise: float = 0.2) -> np.ndarray:
     return (directions[parts.ravel()] + noise * random.normal(size=(parts.size, 32))).astype(np.float32)
 
 
+def overlap(mask: np.ndarray, other: np.ndarray) -> float:
+    return (mask & other).sum() / (mask | other).sum()
+
+
 def two_objects() -> np.ndarray:
     parts = np.zeros((18, 24), int)
     parts[3:9, 4:10] = 1
@@ -40,7 +44,7 @@ def two_objects() -> np.ndarray:
 def test_one_cut_finds_one_object(tool: ModuleType) -> None:
     parts = np.where(two_objects() == 1, 1, 0)
     (mask,) = tool.normalised_cuts(tokens(parts, 0.1), parts.shape)
-    assert tool._iou(mask, parts == 1) > 0.95
+    assert overlap(mask, parts == 1) > 0.95
 
 
 def test_three_cuts_find_both_objects(tool: ModuleType) -> None:
@@ -48,7 +52,7 @@ def test_three_cuts_find_both_objects(tool: ModuleType) -> None:
     masks = tool.normalised_cuts(tokens(parts, 0.1), parts.shape, cuts=3)
     assert 2 <= len(masks) <= 3
     for part in (1, 2):
-        assert max(tool._iou(mask, parts == part) for mask in masks) > 0.95
+        assert max(overlap(mask, parts == part) for mask in masks) > 0.95
     assert not (masks[0] & masks[1]).any()
 
 
