@@ -50,6 +50,18 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
+def tiff_as_stored(data: bytes) -> bytes:
+    """A TIFF whose orientation says upright, for decoders that turn what they read whether asked to or not."""
+    order = "<" if data[:2] == b"II" else ">"
+    at = struct.unpack_from(order + "I", data, 4)[0]
+    for entry in range(at + 2, at + 2 + 12 * struct.unpack_from(order + "H", data, at)[0], 12):
+        if struct.unpack_from(order + "H", data, entry)[0] == _ORIENTATION:
+            patched = bytearray(data)
+            struct.pack_into(order + "H", patched, entry + 8, 1)
+            return bytes(patched)
+    return data
+
+
 def _exif_block(data: bytes, name: str) -> bytes | None:
     if name == "TIFF":
         return data

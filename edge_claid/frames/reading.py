@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from edge_claid.errors import BadImageError
-from edge_claid.frames.exif import read_exif, upright
+from edge_claid.frames.exif import read_exif, tiff_as_stored, upright
 from edge_claid.frames.header import Header, HeaderError, read_header, truncation
 from edge_claid.records import Frame
 
@@ -113,9 +113,10 @@ def decode_picture(data: bytes, name: str = "", limits: ReadLimits | None = None
     header = check_picture(data, name, limits)
     # The orientation is applied here and not by OpenCV, whose versions differ in the formats they turn.
     flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    content = tiff_as_stored(data) if header.format == "TIFF" else data
     _silence_opencv()
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
         raise BadImageError(f"{name}: broken {header.format}") from error
     if pixels is None:

@@ -52,6 +52,7 @@ class VideoFile:
         if not self._container.streams.video:
             self._container.close()
             raise BadImageError(f"{self.uri}: has no video stream")
+        self._container.streams.video[0].thread_type = "AUTO"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,7 +65,6 @@ class VideoFile:
         container = self._container
         assert container is not None, "open the video in a with block"
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
         container.seek(0)
         count = 0
         try:
