@@ -61,7 +61,7 @@ class Gallery:
     def __init__(self, path: str, connection: sqlite3.Connection, read_space: Callable[[bytes], Space]):
         self.path = path
         self._connection = connection
-        self._read_space = read_space
+        self.space_reader = read_space
         self._lock = threading.RLock()
         self._loaded_space: tuple[int, Space] | None = None
 
@@ -276,9 +276,10 @@ class Gallery:
         with self._lock:
             with transaction(self._connection, self.path):
                 recode(self._connection, self.path, space, keep_descriptors)
-            self._loaded_space = None
+            self.forget_space()
             with plain_errors(self.path):
-                self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+                # A step frees one page and has no row to fetch; only a script is stepped to its end.
+                self._connection.executescript("PRAGMA incremental_vacuum")
 
     # -- inside
 
@@ -301,6 +302,21 @@ class Gallery:
         with self._lock, transaction(self._connection, self.path):
             yield self._connection
 
+    @contextlib.contextmanager
+    def attached(self, uri: str, name: str) -> Iterator[None]:
+        """Another database file beside this one, for other modules of this package."""
+        with self._lock, plain_errors(self.path):
+            self._connection.execute(f"ATTACH ? AS {name}", (uri,))
+            try:
+                yield
+            finally:
+                self._connection.execute(f"DETACH {name}")
+
+    def forget_space(self) -> None:
+        """The code space was changed behind the loaded one."""
+        with self._lock:
+            self._loaded_space = None
+
     def _image(self, where: str, *values: object) -> ImageRow | None:
         with self._lock, plain_errors(self.path):
             row = self._connection.execute(f"{_IMAGE_COLUMNS} WHERE {where}", values).fetchone()
@@ -320,7 +336,7 @@ class Gallery:
             ).fetchone()
             if checksum(content) != stored:
                 raise GalleryError(f"gallery {self.path}: its code space is damaged")
-            self._loaded_space = (row[0], self._read_space(content))
+            self._loaded_space = (row[0], self.space_reader(content))
         return self._loaded_space
 
 

@@ -1,0 +1,27 @@
+"""Names and records as lines of text, whatever bytes a file name holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def shown(name: str) -> str:
+    """A name on one line: control characters and bytes that are no text are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
+
+
+def json_line(value: Any) -> str:
+    """One line of JSON; plain ASCII where the terminal, or the name, knows no better."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
+
+
+def print_json(value: Any) -> None:
+    """One JSON line on stdout, at once."""
+    print(json_line(value), flush=True)
