@@ -111,17 +111,23 @@ def _prepare(path: str, mode: str) -> bool:
 
 def _open(path: str, mode: str, wait_seconds: float) -> sqlite3.Connection:
     uri = "file:" + quote(os.fsencode(os.path.abspath(path)))
-    how = {"r": "ro", "rw": "rw", "create": "rwc"}[mode]
-    connection = _connected(f"{uri}?mode={how}", wait_seconds)
-    if mode == "r":
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError:
-            connection.close()
-            if os.path.exists(path + "-wal") and os.path.getsize(path + "-wal"):
-                raise
-            # A read-only medium has no place for the shared memory of a write-ahead log, and nobody who writes.
-            connection = _connected(f"{uri}?immutable=1", wait_seconds)
+    if mode != "r":
+        return _connected(f"{uri}?mode={'rw' if mode == 'rw' else 'rwc'}", wait_seconds)
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.access(path, os.W_OK) and os.access(folder, os.W_OK):
+        # Writes nothing either, but may clear away the write-ahead log when it is the last to close.
+        connection = _connected(f"{uri}?mode=rw", wait_seconds)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+    connection = _connected(f"{uri}?mode=ro", wait_seconds)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if os.path.exists(path + "-wal") and os.path.getsize(path + "-wal"):
+            raise
+        # A read-only medium has no place for the shared memory of a write-ahead log, and nobody who writes.
+        connection = _connected(f"{uri}?immutable=1", wait_seconds)
     return connection
 
 

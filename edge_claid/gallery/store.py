@@ -219,9 +219,13 @@ class Gallery:
             return sum(batch.remove(int(image_id)) for image_id in image_ids)
 
     def compact(self) -> int:
-        """Write the file anew without its gaps, in the order it is read; bytes saved. Needs as much space again."""
+        """Write the file anew without gaps and displaced images, in the order it is read; bytes saved.
+
+        Needs as much free space again.
+        """
         before = os.path.getsize(self.path)
         with self._lock, plain_errors(self.path):
+            self._connection.execute("DELETE FROM images WHERE displaced = 1")
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return before - os.path.getsize(self.path)

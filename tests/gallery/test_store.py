@@ -281,7 +281,7 @@ def test_damaged_pages_are_an_error_of_ours(path: Path) -> None:
     for page in range(2, len(content) // 4096):
         content[page * 4096 : page * 4096 + 200] = rng.bytes(200)
     path.write_bytes(content)
-    with pytest.raises(GalleryError, match="damaged|missing"), opened(path, "r") as gallery:
+    with pytest.raises(GalleryError, match=r"damaged|missing"), opened(path, "r") as gallery:
         gallery.load_index()
 
 
