@@ -108,7 +108,7 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = open_boxes(arguments.dataset, arguments.images)
     if arguments.limit:
-        dataset = BoxDataset(dataset.name, dataset.images[: arguments.limit], dataset.boxes, dataset.crowd)
+        dataset = dataset.limited(arguments.limit)
     networks, settings = NetworkSettings(), RegionSettings()
     figures = compare(dataset, networks, settings)
     result = {

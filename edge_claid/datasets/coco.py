@@ -8,7 +8,7 @@ bbox [x, y, width, height], iscrowd}]; crowds are areas, not objects. Ours: ``im
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,13 @@ class BoxDataset:
     images: tuple[DatasetImage, ...]
     boxes: dict[str, np.ndarray]
     crowd: dict[str, np.ndarray]
+
+    def limited(self, images: int) -> BoxDataset:
+        """At most that many pictures, spread evenly over the list."""
+        count = len(self.images)
+        if images >= count:
+            return self
+        return replace(self, images=tuple(self.images[row * count // images] for row in range(images)))
 
 
 def is_box_dataset(path: Path) -> bool:

@@ -6,7 +6,8 @@ and its page. A line of a box file is ``x y width height``. A picture of INSTRE-
 Protocol: Iscen et al., "Efficient diffusion on region manifolds", CVPR 2017, as CLAID uses it (Tab. II): five queries
 of each of the 250 classes, which are not searched; the other 27,293 pictures are. ``gnd_instre.mat`` names them and
 is read where it lies in the folder (this needs scipy); without it the first five pictures of each class ask.
-A query from INSTRE-M asks for pictures that hold both its objects.
+A query from INSTRE-M asks for pictures that hold both its objects; each object's box is a true one, as in CLAID's
+mIoU, and so is the box around both, which is what a search for several objects answers with.
 """
 
 from __future__ import annotations
@@ -75,8 +76,15 @@ def _truth(query: Query, members: dict[str, list[str]], boxes: dict[str, list[Bo
     """Searched pictures of the query's class with its boxes; for an object of S1 also those of its pair in M."""
     subset, name, _ = query.image.split("/")
     found = [(i, box) for i in members[f"{subset}/{name}"] for box in boxes[i]]
+    if subset == "INSTRE-M":
+        found += [(i, _around(boxes[i])) for i in members[f"{subset}/{name}"] if boxes[i]]
     if subset == "INSTRE-S1" and name[2:3] in ("a", "b"):
         line = "ab".index(name[2])
         for image in members.get(f"INSTRE-M/{name[:2]}", ()):
             found += [(image, box) for box in boxes[image][line : line + 1]]
     return tuple(Truth(image, box) for image, box in found if image not in asking)
+
+
+def _around(boxes: list[Box]) -> Box:
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)

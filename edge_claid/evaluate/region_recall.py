@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from edge_claid.datasets.coco import BoxDataset
+from edge_claid.errors import UsageError
+from edge_claid.evaluate.proposing import PROPOSALS
+from edge_claid.frames.reading import read_picture
+from edge_claid.records import Frame, Regions
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -62,6 +68,27 @@ def region_recall(
         regions_per_image=float(np.mean([len(regions) for regions in boxes.values()])) if boxes else 0.0,
         best_iou=float(matched.mean()) if len(matched) else 0.0,
     )
+
+
+def recall_of_regions(
+    dataset: BoxDataset,
+    name: str = "claid",
+    detect: Callable[[Frame], Regions] | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> RegionRecall:
+    """Recall by proposals of a name, or by the regions that ``detect`` gives ("claid"), on a dataset with boxes.
+
+    advance: called after each picture. Raises BadImageError for a picture that cannot be read, UsageError for a name.
+    """
+    if name not in PROPOSALS and (name != "claid" or detect is None):
+        raise UsageError(f"no regions {name!r}: choose of claid, {', '.join(PROPOSALS)}")
+    found = {}
+    for image in dataset.images:
+        frame = read_picture(image.path)
+        regions = PROPOSALS[name](frame.size) if detect is None or name != "claid" else detect(frame)
+        found[image.id] = regions.boxes
+        advance()
+    return region_recall(found, dataset.boxes, dataset.crowd)
 
 
 def iou_matrix(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
