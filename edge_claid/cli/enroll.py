@@ -40,7 +40,7 @@ def enroll(
         bool | None,
         typer.Option("--keep-descriptors/--drop-descriptors", help="Keep float descriptors beside the codes."),
     ] = None,
-    code_bytes: Annotated[int, typer.Option(help="Bytes per region of a new code space.")] = 16,
+    code_bytes: Annotated[int | None, typer.Option(help="Bytes per region of a new code space.")] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
     """Enrol pictures: new ones are described, known ones cost nothing, an interrupted run goes on."""
@@ -89,12 +89,17 @@ def open_pipeline() -> Any:
     return Pipeline.open()
 
 
-def with_training(options: EnrollOptions, code_bytes: int) -> EnrollOptions:
-    """The options with the training of our code spaces."""
+def with_training(options: EnrollOptions, code_bytes: int | None) -> EnrollOptions:
+    """The options with the training of our code spaces. Raises UsageError for a code length that cannot be."""
     from edge_claid.codes import space
-    from edge_claid.config import CodeSettings
+    from edge_claid.config import load_settings
 
-    settings = CodeSettings(bytes=code_bytes)
+    settings = load_settings().codes
+    if code_bytes is not None:
+        # Known before the pictures are described, not after hours of it.
+        if code_bytes < 1 or settings.width % code_bytes:
+            raise UsageError(f"codes of {code_bytes} bytes do not divide {settings.width} dimensions: take 8, 16 or 32")
+        settings = replace(settings, bytes=code_bytes)
     least = max(options.train_least, space.regions_needed(settings))
     return replace(options, train=lambda descriptors: space.train_space(descriptors, settings), train_least=least)
 

@@ -127,7 +127,7 @@ def reencode(
     drop_missing: Annotated[
         bool, typer.Option("--drop-missing", help="Remove images whose pictures are gone.")
     ] = False,
-    code_bytes: Annotated[int, typer.Option(help="Bytes per region of the new code space.")] = 16,
+    code_bytes: Annotated[int | None, typer.Option(help="Bytes per region of the new code space.")] = None,
     json: AsJson = False,
 ) -> None:
     """Move the gallery to the present pipeline, from its pictures."""

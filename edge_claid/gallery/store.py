@@ -171,10 +171,17 @@ class Gallery:
 
     def images_by_id(self, image_ids: Iterable[int]) -> list[ImageRow]:
         """Images of these ids, in this order. Raises GalleryError where one is gone."""
-        rows = [self._image("i.id = ?", int(image_id)) for image_id in image_ids]
-        if any(row is None for row in rows):
-            raise GalleryError(f"gallery {self.path}: an image was removed meanwhile; open the gallery anew")
-        return [row for row in rows if row is not None]
+        wanted = [int(image_id) for image_id in image_ids]
+        found: dict[int, ImageRow] = {}
+        for start in range(0, len(wanted), 500):
+            some = wanted[start : start + 500]
+            query = f"{_IMAGE_COLUMNS} WHERE i.id IN ({','.join('?' * len(some))})"
+            with self._lock, plain_errors(self.path):
+                found.update((row[0], _image_row(row)) for row in self._connection.execute(query, some))
+        try:
+            return [found[image_id] for image_id in wanted]
+        except KeyError as error:
+            raise GalleryError(f"gallery {self.path}: an image was removed meanwhile; open the gallery anew") from error
 
     def image_by_hash(self, content_hash: bytes) -> ImageRow | None:
         """The image of this content, displaced or not."""
