@@ -1,0 +1,27 @@
+// The inner loops of product quantisation, one set per instruction set.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace encode {
+
+constexpr size_t kCodewords = 256;
+
+struct Kernel {
+    const char* name;
+    // rotated[n][j] = sum over d ascending of values[n][d] * rotation[d][j].
+    void (*rotate)(const float* values, const float* rotation, size_t rows, size_t dimensions, float* rotated);
+    // distances[n][c] = sum over d ascending of (values[n * stride + d] - codewords[d][c])^2; rows is 1 or 2.
+    void (*distances)(const float* values, size_t stride, size_t rows, const float* codewords, size_t width,
+                      float* distances);
+    // Index of the least of 256 distances, the lowest of equal ones.
+    size_t (*lowest)(const float* distances);
+};
+
+extern const Kernel kPortable;
+#if defined(ENCODE_X86)
+extern const Kernel kAvx2;
+extern const Kernel kAvx512;
+#endif
+
+}  // namespace encode

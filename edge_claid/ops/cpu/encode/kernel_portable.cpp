@@ -1,0 +1,5 @@
+// Encode kernel: portable.
+#define ENCODE_LANES 4
+#define ENCODE_NAME "portable"
+#define ENCODE_KERNEL kPortable
+#include "kernel.inc"

@@ -1,0 +1,34 @@
+// The pre-scan: one function per instruction set, all with the same result.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace scan {
+
+constexpr size_t kBlock = 64;       // regions in a block
+constexpr size_t kCodewords = 256;  // codewords in a subspace
+constexpr unsigned kDiscard = 255;  // a saturated sum: this region cannot be among the best
+
+// For `blocks` blocks and `queries` (1 or 2) byte tables, which regions may be among the best.
+// codes: (blocks, subspaces, 64) uint8; codes[b][m][i] is the codeword of region i of block b in subspace m.
+// tables[q]: (subspaces, 256) uint8, 64-byte aligned.
+// masks[q]: (blocks,) uint64; bit i of masks[q][b] is set unless the saturated sum over subspaces of
+// tables[q][m][codes[b][m][i]] is 255.
+using Prescan = void (*)(const uint8_t* codes, size_t blocks, size_t subspaces, const uint8_t* const* tables,
+                         size_t queries, uint64_t* const* masks);
+
+struct Kernel {
+    const char* name;
+    Prescan prescan;
+};
+
+extern const Kernel kScalar;
+#if defined(SCAN_X86)
+extern const Kernel kAvx2;
+extern const Kernel kAvx512;
+#endif
+#if defined(__aarch64__)
+extern const Kernel kNeon;
+#endif
+
+}  // namespace scan

@@ -1,0 +1,191 @@
+#include "search.h"
+
+#include <atomic>
+#include <memory>
+#include <stdexcept>
+#include <thread>
+
+#include "byte_table.h"
+
+namespace scan {
+
+std::vector<const Kernel*> usable_kernels() {
+    std::vector<const Kernel*> usable;
+#if defined(SCAN_X86)
+    if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw")) usable.push_back(&kAvx512);
+    if (__builtin_cpu_supports("avx2")) usable.push_back(&kAvx2);
+#endif
+#if defined(__aarch64__)
+    usable.push_back(&kNeon);
+#endif
+    usable.push_back(&kScalar);
+    return usable;
+}
+
+const Kernel& kernel_named(const std::string& name) {
+    for (const Kernel* kernel : usable_kernels())
+        if (name == "auto" || name == kernel->name) return *kernel;
+    throw std::invalid_argument("this machine cannot run the scan kernel \"" + name + "\"");
+}
+
+namespace {
+
+constexpr size_t kTile = 64;           // blocks between two looks at the threshold
+constexpr size_t kDenseShare = 16;     // more survivors than one in so many: scoring all of the next tile is faster
+constexpr size_t kThreadWork = 1 << 18;  // look-ups that are worth a thread
+
+float lowered(std::atomic<float>& shared, float value) {
+    float known = shared.load(std::memory_order_relaxed);
+    while (value < known && !shared.compare_exchange_weak(known, value, std::memory_order_relaxed)) {
+    }
+    return std::min(value, known);
+}
+
+// One query in one thread.
+class QueryScan {
+public:
+    QueryScan(const Store& store, const Request& request, size_t query, std::atomic<float>& shared)
+        : store_(store), request_(request), shared_(shared), best(request.k),
+          table_(request.tables + query * store.subspaces() * kCodewords), bytes_(table_, store.subspaces()) {}
+
+    // Whether the next tile can be pre-scanned; sets the byte table for it.
+    bool prepare() {
+        const float threshold = lowered(shared_, best.threshold());
+        if (dense_ || threshold == std::numeric_limits<float>::infinity()) return false;
+        if (threshold < quantised_) bytes_.quantise(quantised_ = threshold);
+        return true;
+    }
+
+    const uint8_t* bytes() const { return bytes_.bytes(); }
+
+    void score_survivors(const uint64_t* masks, const uint8_t* codes, size_t first, size_t blocks) {
+        size_t survivors = 0;
+        for (size_t b = 0; b < blocks; ++b) {
+            uint64_t mask = masks[b];
+            if (!mask) continue;
+            mask &= store_.live_mask(first + b);
+            for (; mask; mask &= mask - 1, ++survivors)
+                score(codes + b * store_.subspaces() * kBlock, first + b, __builtin_ctzll(mask));
+        }
+        dense_ = survivors > blocks * kBlock / kDenseShare ? 8 : 0;
+    }
+
+    // Scores every region of the rows, an image at a time.
+    void score_all(size_t start, size_t stop) {
+        if (dense_) --dense_;
+        for (size_t run = store_.run_of(start); start < stop; ++run) {
+            const size_t end = std::min(stop, store_.run_stop(run));
+            if (store_.run_live(run) && allowed(store_.run_image(run))) score_run(store_.run_image(run), start, end);
+            start = end;
+        }
+    }
+
+private:
+    bool allowed(int32_t image) const {
+        return !request_.allowed ||
+               (static_cast<size_t>(image) < request_.allowed_count && request_.allowed[image]);
+    }
+
+    void score(const uint8_t* codes, size_t block, size_t lane) {
+        float sum = 0.0f;
+        for (size_t m = 0; m < store_.subspaces(); ++m) sum += table_[m * kCodewords + codes[m * kBlock + lane]];
+        if (sum > best.threshold()) return;
+        const size_t row = block * kBlock + lane;
+        const int32_t image = store_.run_image(store_.run_of(row));
+        if (allowed(image)) best.offer({sum, image, static_cast<int64_t>(row)});
+    }
+
+    void score_run(int32_t image, size_t start, size_t stop) {
+        distances_.resize(stop - start);
+        store_.distances(table_, start, stop, distances_.data());
+        size_t nearest = 0;
+        for (size_t i = 1; i < distances_.size(); ++i)
+            if (distances_[i] < distances_[nearest]) nearest = i;
+        best.offer({distances_[nearest], image, static_cast<int64_t>(start + nearest)});
+    }
+
+    const Store& store_;
+    const Request& request_;
+    std::atomic<float>& shared_;  // least threshold of any thread for this query
+
+public:
+    BestImages best;
+
+private:
+    const float* table_;
+    ByteTable bytes_;
+    float quantised_ = std::numeric_limits<float>::infinity();
+    int dense_ = 0;  // tiles to score in full before the next pre-scan
+    std::vector<float> distances_;
+};
+
+using QueryScans = std::vector<std::unique_ptr<QueryScan>>;
+
+// Queries go in pairs over a tile, while its codes are in the cache.
+void scan_tile(const Store& store, const Kernel& kernel, const uint8_t* codes, size_t first, size_t blocks,
+               QueryScans& queries) {
+    uint64_t masks[2][kTile];
+    uint64_t* const mask_rows[2] = {masks[0], masks[1]};
+    QueryScan* pair[2];
+    const uint8_t* tables[2];
+    size_t waiting = 0;
+    const auto flush = [&] {
+        if (!waiting) return;
+        kernel.prescan(codes, blocks, store.subspaces(), tables, waiting, mask_rows);
+        for (size_t q = 0; q < waiting; ++q) pair[q]->score_survivors(masks[q], codes, first, blocks);
+        waiting = 0;
+    };
+    for (auto& query : queries) {
+        if (!query->prepare()) {
+            query->score_all(first * kBlock, std::min(store.rows(), (first + blocks) * kBlock));
+            query->best.prune_if_unbounded();
+            continue;
+        }
+        pair[waiting] = query.get();
+        tables[waiting++] = query->bytes();
+        if (waiting == 2) flush();
+    }
+    flush();
+}
+
+void scan_blocks(const Store& store, const Kernel& kernel, size_t start, size_t stop, QueryScans& queries) {
+    while (start < stop) {
+        size_t left;
+        const uint8_t* codes = store.block(start, &left);
+        const size_t blocks = std::min({kTile, left, stop - start});
+        scan_tile(store, kernel, codes, start, blocks, queries);
+        start += blocks;
+    }
+}
+
+}  // namespace
+
+std::vector<std::vector<Candidate>> search(const Store& store, const Kernel& kernel, const Request& request) {
+    const size_t blocks = store.blocks();
+    const size_t work = store.rows() * store.subspaces() * request.queries / kThreadWork;
+    const size_t parts = std::max<size_t>(1, std::min<size_t>({static_cast<size_t>(std::max(1, request.threads)),
+                                                              work, blocks / kTile}));
+    std::unique_ptr<std::atomic<float>[]> shared(new std::atomic<float>[request.queries]);
+    std::vector<QueryScans> scans(parts);
+    for (size_t q = 0; q < request.queries; ++q) shared[q] = std::numeric_limits<float>::infinity();
+    for (QueryScans& part : scans)
+        for (size_t q = 0; q < request.queries; ++q)
+            part.emplace_back(new QueryScan(store, request, q, shared[q]));
+    std::vector<std::thread> others;
+    for (size_t part = 1; part < parts; ++part)
+        others.emplace_back([&, part] {
+            scan_blocks(store, kernel, blocks * part / parts, blocks * (part + 1) / parts, scans[part]);
+        });
+    scan_blocks(store, kernel, 0, blocks / parts, scans[0]);
+    for (std::thread& other : others) other.join();
+
+    std::vector<std::vector<Candidate>> found(request.queries);
+    for (size_t q = 0; q < request.queries; ++q) {
+        for (size_t part = 1; part < parts; ++part)
+            for (const Candidate& candidate : scans[part][q]->best.candidates()) scans[0][q]->best.offer(candidate);
+        found[q] = scans[0][q]->best.sorted();
+    }
+    return found;
+}
+
+}  // namespace scan

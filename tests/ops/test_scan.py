@@ -1,0 +1,214 @@
+"""The scan op: the plain reference by hand, and every kernel against the reference, bit for bit."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from edge_claid.ops.cpu import _scan
+from edge_claid.ops.reference.scan import CodeScan as ReferenceScan
+
+ISAS = _scan.supported_isas()
+
+
+def gallery(rng, subspaces, regions, images):
+    """Codes with near and equal neighbours, and images of unequal size in order."""
+    codes = rng.integers(0, 256, (regions, subspaces), dtype=np.uint8)
+    twins = rng.integers(0, regions, regions // 3)
+    codes[rng.integers(0, regions, len(twins))] = codes[twins]
+    return codes, np.sort(rng.integers(0, images, regions)).astype(np.int32)
+
+
+def query_tables(rng, queries, subspaces):
+    return rng.gamma(4.0, 0.1, (queries, subspaces, 256)).astype(np.float32)
+
+
+def both(isa, subspaces, codes, images):
+    scans = ReferenceScan(subspaces), _scan.CodeScan(subspaces, isa)
+    for scan in scans:
+        scan.append(codes, images)
+    return scans
+
+
+def assert_same_search(reference, scan, tables, k, allowed=None, threads=1):
+    expected = reference.search(tables, k, allowed)
+    found = scan.search(tables, k, allowed, threads)
+    for name, a, b in zip(("images", "distances", "regions"), expected, found, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+        assert a.dtype == b.dtype
+    return expected
+
+
+@pytest.mark.parametrize("make", [ReferenceScan, *(lambda m, isa=isa: _scan.CodeScan(m, isa) for isa in ISAS)])
+def test_best_images_by_hand(make):
+    scan = make(2)
+    scan.append(np.array([[0, 0], [1, 1], [2, 0], [1, 1]], np.uint8), np.array([5, 5, 3, 7], np.int32))
+    table = np.full((1, 2, 256), 9.0, np.float32)
+    table[0, 0, :3], table[0, 1, :2] = [4, 1, 2], [0.5, 1]
+    images, distances, regions = scan.search(table, 4)
+    assert images.tolist() == [[5, 7, 3, -1]]
+    assert distances.tolist() == [[2.0, 2.0, 2.5, np.inf]]
+    assert regions.tolist() == [[1, 3, 2, -1]]
+    assert scan.remove(np.array([5], np.int32)) == 2
+    assert scan.search(table, 2)[0].tolist() == [[7, 3]]
+    assert scan.search(table, 2, np.array([1, 1, 1, 1], bool))[0].tolist() == [[3, -1]]
+    assert scan.region_distances(table[0], np.array([2, 0]), np.array([4, 1])).tolist() == [2.5, 2.0, 4.5]
+    assert (len(scan), scan.live_regions) == (4, 2)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("subspaces", [1, 3, 4, 8, 16, 32])
+@pytest.mark.parametrize(("regions", "images"), [(0, 1), (1, 1), (63, 9), (64, 9), (1000, 40), (30_011, 1000)])
+def test_kernel_equals_reference(isa, subspaces, regions, images):
+    rng = np.random.default_rng([subspaces, regions])
+    reference, scan = both(isa, subspaces, *gallery(rng, subspaces, regions, images))
+    tables = query_tables(rng, 3, subspaces)
+    for k in (1, 10, 100):
+        _, distances, _ = assert_same_search(reference, scan, tables, k)
+    if images > 100 and subspaces > 1:
+        assert len(np.unique(distances[0])) > 50
+    starts = np.array([0, regions // 3, regions // 2], np.int64)
+    stops = np.array([regions, regions // 3, regions], np.int64)
+    np.testing.assert_array_equal(
+        reference.region_distances(tables[0], starts, stops), scan.region_distances(tables[0], starts, stops)
+    )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_all_images(isa):
+    rng = np.random.default_rng(4)
+    reference, scan = both(isa, 8, *gallery(rng, 8, 20_000, 700))
+    images, _, _ = assert_same_search(reference, scan, query_tables(rng, 2, 8), 800)
+    assert (images[0] >= 0).sum() == 700
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9])
+def test_filters_and_tombstones(isa, share):
+    rng = np.random.default_rng(5)
+    codes, images = gallery(rng, 8, 50_000, 2000)
+    reference, scan = both(isa, 8, codes, images)
+    removed = rng.choice(2000, 700, replace=False).astype(np.int32)
+    assert reference.remove(removed) == scan.remove(removed) > 0
+    assert reference.remove(removed) == scan.remove(removed) == 0
+    allowed = rng.random(1500) < share
+    found, _, _ = assert_same_search(reference, scan, query_tables(rng, 5, 8), 50, allowed)
+    assert set(found[found >= 0]) <= set(np.flatnonzero(allowed)) - set(removed)
+    assert_same_search(reference, scan, query_tables(rng, 5, 8), 50)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_do_not_change_the_result(isa, threads):
+    rng = np.random.default_rng(6)
+    reference, scan = both(isa, 8, *gallery(rng, 8, 150_000, 5000))
+    for queries in (1, 5):
+        assert_same_search(reference, scan, query_tables(rng, queries, 8), 100, None, threads)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_appending_in_pieces(isa):
+    rng = np.random.default_rng(7)
+    codes, images = gallery(rng, 4, 9000, 300)
+    images = rng.permutation(images).astype(np.int32)  # an image's regions may lie apart
+    reference, scan = ReferenceScan(4), _scan.CodeScan(4, isa)
+    for piece in np.array_split(np.arange(9000), [1, 5, 64, 100, 128, 129, 4000, 4001]):
+        for each in (reference, scan):
+            each.append(codes[piece], images[piece])
+        assert_same_search(reference, scan, query_tables(rng, 2, 4), 20)
+    for each in (reference, scan):
+        each.remove(np.array([3, 8], np.int32))
+        each.append(codes[:50], np.full(50, 8, np.int32))
+    found, _, _ = assert_same_search(reference, scan, query_tables(rng, 1, 4), 300)
+    assert 8 in found
+    assert 3 not in found
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("shape", ["negative", "huge", "tiny", "flat", "one far", "duplicates"])
+def test_tables_that_strain_the_bound(isa, shape):
+    rng = np.random.default_rng(8)
+    codes, images = gallery(rng, 8, 40_000, 4000)
+    tables = query_tables(rng, 2, 8)
+    if shape == "negative":
+        tables = -tables - 3
+    elif shape == "huge":
+        tables *= np.float32(1e37)
+    elif shape == "tiny":
+        tables *= np.float32(1e-42)
+    elif shape == "flat":
+        tables[:] = 0.1
+    elif shape == "one far":
+        tables[:, 3] += 1e6 * rng.random((2, 256)).astype(np.float32)
+    else:
+        codes[rng.integers(0, len(codes), 2000)] = codes[17]
+        tables[:, np.arange(8), codes[17]] = 0.01
+    reference, scan = both(isa, 8, codes, images)
+    assert_same_search(reference, scan, tables, 100)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_every_threshold_keeps_its_own_region(isa):
+    """Many k on one gallery: each makes another region the last one, the one the bound could lose."""
+    rng = np.random.default_rng(9)
+    codes = rng.integers(0, 256, (20_000, 16), dtype=np.uint8)
+    reference, scan = both(isa, 16, codes, np.arange(20_000, dtype=np.int32))
+    tables = query_tables(rng, 1, 16)
+    for k in range(1, 200, 3):
+        assert_same_search(reference, scan, tables, k)
+
+
+def test_wrong_input_is_refused():
+    scan = _scan.CodeScan(8)
+    codes, images = np.zeros((3, 8), np.uint8), np.zeros(3, np.int32)
+    with pytest.raises(ValueError, match="negative"):
+        scan.append(codes, images - 1)
+    with pytest.raises(ValueError, match="subspaces"):
+        scan.append(codes[:, :4].copy(), images)
+    with pytest.raises(ValueError, match="subspaces"):
+        scan.append(codes, images[:2])
+    scan.append(codes, images)
+    with pytest.raises(ValueError, match="NaN"):
+        scan.search(np.full((1, 8, 256), np.nan, np.float32), 1)
+    with pytest.raises(ValueError, match="width"):
+        scan.search(np.zeros((1, 4, 256), np.float32), 1)
+    with pytest.raises(ValueError, match="outside"):
+        scan.region_distances(np.zeros((8, 256), np.float32), np.array([0]), np.array([4]))
+    with pytest.raises(ValueError, match="abacus"):
+        _scan.CodeScan(8, "abacus")
+    assert len(scan) == 3
+
+
+def test_searches_beside_appends():
+    rng = np.random.default_rng(10)
+    codes, images = gallery(rng, 8, 60_000, 2000)
+    scan = _scan.CodeScan(8)
+    tables = query_tables(rng, 2, 8)
+    sizes = []
+
+    def keep_searching():
+        while len(scan) < len(codes):
+            found, _, regions = scan.search(tables, 10)
+            sizes.append(int(regions.max()))
+            assert (images[regions[regions >= 0]] == found[regions >= 0]).all()
+
+    searcher = threading.Thread(target=keep_searching)
+    searcher.start()
+    for start in range(0, len(codes), 500):
+        scan.append(codes[start : start + 500], images[start : start + 500])
+    searcher.join()
+    reference = ReferenceScan(8)
+    reference.append(codes, images)
+    assert_same_search(reference, scan, tables, 10)
+
+
+def test_memory_a_region():
+    rng = np.random.default_rng(11)
+    scan = _scan.CodeScan(8)
+    for _ in range(10):
+        start = len(scan) // 30
+        images = np.repeat(np.arange(start, start + 1000, dtype=np.int32), 30)
+        scan.append(rng.integers(0, 256, (30_000, 8), dtype=np.uint8), images)
+    assert 8 < scan.memory_bytes / len(scan) < 8 + 3
