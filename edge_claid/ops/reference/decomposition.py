@@ -64,8 +64,12 @@ def lane_sums(values: np.ndarray) -> np.ndarray:
     return lanes[:, 0]
 
 
-def check_tokens(features: np.ndarray, grid: tuple[int, int], center: np.ndarray | None) -> None:
+def check_request(
+    features: np.ndarray, grid: tuple[int, int], center: np.ndarray | None, smallest: int, max_nodes: int
+) -> None:
     """Raises UsageError where shapes do not fit each other or the op's bounds."""
+    if smallest < 1 or max_nodes < 1:
+        raise UsageError(f"smallest = {smallest} and max_nodes = {max_nodes} must both be at least 1")
     if features.ndim != 2 or features.shape[0] != grid[0] * grid[1] or features.shape[0] == 0:
         raise UsageError(f"tokens of shape {features.shape} do not fill a grid of {grid[0]} x {grid[1]}")
     count, width = features.shape
@@ -151,7 +155,7 @@ def decompose(
     distance to the other half is strictly smaller, so every move lowers the objective and a cut ends.
     Raises UsageError (shapes, bounds) and BadImageError (tokens not finite).
     """
-    check_tokens(features, grid, center)
+    check_request(features, grid, center, smallest, max_nodes)
     tokens = quantised_tokens(features, center)
     affinity = integer_affinity(tokens, alpha)
     rules = Rules(tau1=tau1, smallest=smallest, max_nodes=max_nodes, sweeps=SWEEPS)

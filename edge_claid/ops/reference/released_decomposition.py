@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from edge_claid.errors import UsageError
-from edge_claid.ops.reference.bisection import Affinity, Rules, grow_tree, released_sweep
+from edge_claid.ops.reference.bisection import Affinity, Rules, Seeds, grow_tree, released_sweep
 from edge_claid.ops.reference.decomposition import (
     SWEEPS,
-    check_tokens,
+    check_request,
     high_energy,
     quantised_tokens,
     visiting_order,
@@ -54,23 +54,23 @@ def decompose_float(
     where equal degrees are to be parted as another program parted them.
     Raises UsageError (shapes, bounds, too few seeds) and BadImageError (tokens not finite).
     """
-    check_tokens(features, grid, center)
+    check_request(features, grid, center, smallest, max_nodes)
     energy = quantised_tokens(features, center).energy
     rules = Rules(tau1, smallest, max_nodes, SWEEPS, dead_zone=0.5 if released else 0.0, diagonal=released)
-    plain = shuffle_seed is not None
-    order = np.arange(len(features)) if plain else visiting_order(len(features))
+    sweep = None if shuffle_seed is None else released_sweep(shuffle_seed)
+    order = visiting_order(len(features)) if sweep is None else np.arange(len(features))
     return grow_tree(
         float_affinity(features, center, alpha),
         high_energy(energy, energy_share),
         grid,
         rules,
         order,
-        released_sweep(shuffle_seed) if shuffle_seed is not None else None,
+        sweep,
         None if seeds is None else replayed(seeds),
     )
 
 
-def replayed(seeds: np.ndarray):
+def replayed(seeds: np.ndarray) -> Seeds:
     """The given pairs, one a cut."""
     pairs = iter(seeds.tolist())
 
