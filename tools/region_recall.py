@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from normalised_cut import normalised_cuts
 
+from edge_claid import ops
 from edge_claid.config import NetworkSettings, RegionSettings
 from edge_claid.datasets import BoxDataset, open_boxes
 from edge_claid.evaluate import region_recall
 from edge_claid.frames import read_picture
 from edge_claid.frames.letterbox import resize, size_by_area
 from edge_claid.models import NetworkFile, open_network
-from edge_claid.ops.reference.decomposition import decompose
 from edge_claid.records import Tokens
 from edge_claid.regions.claid import ClaidDetector
 from edge_claid.regions.proposals import grid_of_rectangles, whole_image
@@ -54,9 +54,9 @@ def cuts_method(cuts: int, tau: float, center: np.ndarray | None) -> Method:
     return boxes
 
 
-def methods(settings: RegionSettings, mean_token: np.ndarray | None) -> dict[str, Method]:
+def methods(settings: RegionSettings, mean_token: np.ndarray | None, backend: str) -> dict[str, Method]:
     """What is compared. Cuts are tried on tokens as they are and centred like CLAID's."""
-    claid = ClaidDetector(settings, decompose, mean_token)
+    claid = ClaidDetector(settings, ops.load(backend).decompose, mean_token)
     compared: dict[str, Method] = {
         "claid": lambda tokens: claid.detect(tokens).boxes,
         "whole image": lambda tokens: whole_image(tokens.image_size).boxes,
@@ -81,10 +81,12 @@ def all_tokens(dataset: BoxDataset, network: NetworkFile, side: int) -> Iterator
             yield image.id, Tokens(features, (size[1] // network.stride, size[0] // network.stride), frame.size)
 
 
-def compare(dataset: BoxDataset, networks: NetworkSettings, settings: RegionSettings) -> dict[str, dict]:
+def compare(
+    dataset: BoxDataset, networks: NetworkSettings, settings: RegionSettings, backend: str = "cpu"
+) -> dict[str, dict]:
     """Each method's figures."""
     network = open_network(networks.vit, variant=networks.vit_variant, layer=networks.token_layer)
-    compared = methods(settings, network.mean_token if settings.center else None)
+    compared = methods(settings, network.mean_token if settings.center else None, backend)
     boxes: dict[str, dict[str, np.ndarray]] = {name: {} for name in compared}
     seconds = dict.fromkeys(compared, 0.0)
     for image, tokens in all_tokens(dataset, network, networks.vit_side):
@@ -104,17 +106,19 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="folder with gt.json of boxes, or a COCO instances JSON")
     parser.add_argument("--images", type=Path, help="folder of a COCO file's pictures")
     parser.add_argument("--out", type=Path, help="where to write the JSON")
+    parser.add_argument("--backend", default="cpu", help="cpu or reference; both give the same regions")
     parser.add_argument("--limit", type=int, help="only so many pictures")
     arguments = parser.parse_args()
     dataset = open_boxes(arguments.dataset, arguments.images)
     if arguments.limit:
         dataset = dataset.limited(arguments.limit)
     networks, settings = NetworkSettings(), RegionSettings()
-    figures = compare(dataset, networks, settings)
+    figures = compare(dataset, networks, settings, arguments.backend)
     result = {
         "command": f"python tools/region_recall.py {arguments.dataset.name}",
         "date": datetime.date.today().isoformat(),
         "machine": platform.machine(),
+        "backend": arguments.backend,
         "dataset": dataset.name,
         "network": vars(networks) | vars(settings),
         "methods": figures,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ from edge_claid.evaluate.run import Described, describe_queries, enrol_dataset, 
 from edge_claid.gallery.outcome import Outcome
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
+
+log = logging.getLogger(__name__)
 
 TRAINED_ON = 40_000  # descriptors a code space is trained on at most, as in an enrolment
 REGIONS = ("claid", *PROPOSALS)
@@ -59,7 +62,8 @@ def sweep(
     pipeline: an opened one. folder: for temporary galleries. lengths: bytes of a region's code, 0 for float
     descriptors, None for what the gallery has, or an ordinary enrolment would give it. galleries: by kind of regions,
     one to keep (made where it is missing, else brought up to date); its codes stay, lengths are tried on a copy.
-    Raises UsageError for unknown regions, and for too few regions to train codes on.
+    A setting with too few regions to train codes on is left out with a warning, unless it is the only one.
+    Raises UsageError for unknown regions, and for too few regions where there is only one setting.
     """
     unknown = [name for name in regions if name not in REGIONS]
     if unknown:
@@ -74,6 +78,9 @@ def sweep(
             copy = folder / f"{name}-{length}.claid"
             shutil.copy(path, copy)
             with Gallery.open(copy, "rw") as gallery:
+                if _too_small(gallery, settings.codes, length) and len(regions) * len(lengths) > 1:
+                    log.warning("%s: too few regions to train codes of %d bytes on; left out", name, length)
+                    continue
                 yield _evaluated(dataset, described, gallery, settings, name, length)
             copy.unlink()
 
@@ -100,3 +107,7 @@ def _code(gallery: Gallery, codes: CodeSettings, length: int | None) -> None:
     wanted = replace(codes, bytes=length or codes.bytes)
     if length or gallery.info().regions >= regions_needed(wanted):
         gallery.adopt_space(train_space(gallery.descriptors(TRAINED_ON), wanted), keep_descriptors=True)
+
+
+def _too_small(gallery: Gallery, codes: CodeSettings, length: int | None) -> bool:
+    return bool(length) and gallery.info().regions < regions_needed(codes)

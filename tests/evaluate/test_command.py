@@ -68,6 +68,13 @@ def test_several_settings_in_one_run(run, dataset: Dataset, tmp_path: Path) -> N
     assert json.loads(out.read_text())["results"] == lines
 
 
+def test_a_setting_without_enough_regions_is_left_out(run, dataset: Dataset, tmp_path: Path, caplog) -> None:
+    result = run(tmp_path, "--bytes", 0, "--bytes", 16, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["setting"]["bytes"] == 0
+    assert "too few regions" in caplog.text
+
+
 def test_a_kept_gallery_is_gone_on_from(run, dataset: Dataset, tmp_path: Path) -> None:
     kept = tmp_path / "kept.claid"
     first = run(tmp_path, "--gallery", kept, "--json")
