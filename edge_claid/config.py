@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import sys
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from edge_claid.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -11,7 +21,7 @@ class RegionSettings:
 
     alpha: two tokens are connected where their cosine is above it (eq. 5).
     tau1: a node is cut while its mean internal connectivity (eq. 9) is below it.
-    tau2: a node is a region when more than this share of its tokens has high energy (eq. 10).
+    tau2: a node is a region when more than this share of its tokens has high energy (eq. 10); negative keeps all.
     energy_share: share of an image's tokens that count as high-energy.
     smallest: components with fewer tokens are dropped.
     merge_iou: a region whose mask overlaps its nearest kept ancestor by more than this IoU is left out; 1 keeps all.
@@ -20,7 +30,7 @@ class RegionSettings:
 
     alpha: float = 0.2
     tau1: float = 0.97
-    tau2: float = 0.1
+    tau2: float = -1.0
     energy_share: float = 0.3
     smallest: int = 15
     merge_iou: float = 0.9
@@ -42,7 +52,7 @@ class NetworkSettings:
     token_layer: int = 8
     vit_side: int = 518
     descriptor: str = "efficientnet-lite0"
-    descriptor_side: int = 640
+    descriptor_side: int = 896
 
 
 @dataclass(frozen=True)
@@ -68,3 +78,71 @@ class CodeSettings:
     bytes: int = 16
     width: int = 256
     whitening: float = 0.5
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How regions' scores become one answer an image.
+
+    vote: the box is voted by all regions of an image instead of being the best region's.
+    vote_temperature: a region votes with exp((score - best) / temperature) / sqrt(area).
+    vote_threshold: the box encloses what has at least this share of the highest vote.
+    """
+
+    vote: bool = True
+    vote_temperature: float = 0.1
+    vote_threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings; each part goes to the stage of its name."""
+
+    networks: NetworkSettings = field(default_factory=NetworkSettings)
+    regions: RegionSettings = field(default_factory=RegionSettings)
+    descriptors: DescriptorSettings = field(default_factory=DescriptorSettings)
+    codes: CodeSettings = field(default_factory=CodeSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+
+
+def default_path() -> Path:
+    """Where a user's settings file is looked for: ``$XDG_CONFIG_HOME/edge-claid/config.toml``."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "edge-claid" / "config.toml"
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Settings from a TOML file with one table per part; missing keys keep their defaults.
+
+    path: the file; None reads the default place where there is one. Raises UsageError naming the key at fault.
+    """
+    if path is None:
+        path = default_path()
+        if not path.is_file():
+            return Settings()
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"settings file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"settings file {path} is not valid TOML: {error}") from error
+    parts = {part.name: part for part in fields(Settings)}
+    for name in tables:
+        if name not in parts:
+            raise UsageError(f"settings file {path}: no table [{name}]; there are {', '.join(parts)}")
+    return Settings(**{name: _part(path, name, table) for name, table in tables.items()})
+
+
+def _part(path: Path, name: str, table: object) -> object:
+    default = getattr(Settings(), name)
+    known = {entry.name: getattr(default, entry.name) for entry in fields(default)}
+    if not isinstance(table, dict):
+        raise UsageError(f"settings file {path}: {name} must be a table")
+    for key, value in table.items():
+        if key not in known:
+            raise UsageError(f"settings file {path}: [{name}] has no {key}; there are {', '.join(known)}")
+        wanted = type(known[key])
+        if not (isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)) and not (
+            wanted is float and isinstance(value, int) and not isinstance(value, bool)
+        ):
+            raise UsageError(f"settings file {path}: [{name}] {key} must be a {wanted.__name__}, not {value!r}")
+    return replace(default, **table)

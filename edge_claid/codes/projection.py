@@ -69,3 +69,16 @@ def inverse_root(scatter: np.ndarray, shrinkage: float) -> np.ndarray:
     spectrum, vectors = np.linalg.eigh(np.asarray(scatter, np.float64))
     spectrum = np.maximum(spectrum, 0.0) + shrinkage * max(spectrum.mean(), 1e-12)
     return (vectors / np.sqrt(spectrum)) @ vectors.T
+
+
+def small_projection(values: np.ndarray, power: float = 0.5) -> Projection:
+    """A projection for a gallery that is too small for a code space.
+
+    values: (N, D), unit norm. The few directions that N regions span are whitened, and no more of them than a quarter
+    of N, for the rest is noise; under 64 regions only the mean is taken off.
+    """
+    values = np.asarray(values, np.float32)
+    if len(values) < 64:
+        mean = values.mean(axis=0) if len(values) > 1 else np.zeros(values.shape[1], np.float32)
+        return Projection(mean, np.eye(values.shape[1], dtype=np.float32))
+    return fit_whitening(values, min(256, len(values) // 4), power=power)

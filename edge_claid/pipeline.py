@@ -1,0 +1,205 @@
+"""Frame -> tokens -> regions -> descriptors: the one place that orders the stages."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_claid import ops
+from edge_claid.config import Settings, load_settings
+from edge_claid.descriptors.pool import RegionPooling
+from edge_claid.errors import EdgeClaidError, UsageError
+from edge_claid.frames.letterbox import resize, size_by_area, size_by_longer_side
+from edge_claid.frames.reading import read_picture
+from edge_claid.models import NetworkFile, open_network
+from edge_claid.records import Described, Descriptors, FeatureMap, Frame, Regions, Tokens
+from edge_claid.regions.claid import ClaidDetector
+from edge_claid.runners.onnx_runner import OnnxRunner, usable_cores
+
+Box = Sequence[float]
+
+
+class Pipeline:
+    """Two networks and the stages between them, opened with ``Pipeline.open()`` in a ``with`` block.
+
+    Several pictures are worked on at once, one thread each, which uses cores better than many threads a picture.
+    """
+
+    def __init__(self, settings: Settings, vit: NetworkFile, convolutional: NetworkFile, threads: int) -> None:
+        self.settings = settings
+        self._vit, self._convolutional = vit, convolutional
+        self._threads = threads
+        self._backend = ops.load()
+        center = vit.mean_token if settings.regions.center else None
+        self._detector = ClaidDetector(settings.regions, self._backend.decompose, center)
+        self._pooling = RegionPooling(settings.descriptors, self._backend.pool_boxes)
+        self._vit_runner = OnnxRunner(vit.path, threads=1)
+        self._convolutional_runner = OnnxRunner(convolutional.path, threads=1)
+        self._resources = contextlib.ExitStack()
+
+    @classmethod
+    def open(
+        cls, settings: Settings | None = None, *, cache_dir: Path | None = None, threads: int | None = None
+    ) -> Pipeline:
+        """The pipeline of these settings (None: the user's file, else defaults); networks are fetched where missing.
+
+        threads: pictures worked on at once, None for one per core. Raises MachineError, UsageError.
+        """
+        settings = settings or load_settings()
+        networks = settings.networks
+        layer, variant = networks.token_layer, networks.vit_variant
+        vit = open_network(networks.vit, variant=variant, layer=layer, cache_dir=cache_dir)
+        convolutional = open_network(networks.descriptor, cache_dir=cache_dir)
+        for network, output in ((vit, "tokens"), (convolutional, "map")):
+            if network.output != output:
+                raise UsageError(f"{network.name} gives {network.output}; the pipeline needs {output} there")
+        return cls(settings, vit, convolutional, threads or usable_cores())
+
+    def __enter__(self) -> Pipeline:
+        with contextlib.ExitStack() as opening:
+            opening.enter_context(self._vit_runner)
+            opening.enter_context(self._convolutional_runner)
+            self._resources = opening.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    @cached_property
+    def describe_settings(self) -> dict[str, Any]:
+        """What gives a descriptor its meaning, fit for JSON. Precision variants of a network share it."""
+        networks = self.settings.networks
+        return {
+            "vit": {"name": self._vit.name, "sha256": self._vit.source_sha256, "layer": self._vit.layer},
+            "vit_side": networks.vit_side,
+            "descriptor": {
+                "name": self._convolutional.name,
+                "sha256": self._convolutional.source_sha256,
+                "layer": self._convolutional.layer,
+            },
+            "descriptor_side": networks.descriptor_side,
+            "regions": asdict(self.settings.regions),
+            "pooling": {key: str(value) for key, value in asdict(self.settings.descriptors).items()},
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """Pipeline id: galleries of one id hold comparable descriptors."""
+        return hashlib.sha256(json.dumps(self.describe_settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def descriptor_dim(self) -> int:
+        """D, length of a descriptor before projection."""
+        return self._convolutional.feature_dim
+
+    # -- stages
+
+    def tokens(self, frame: Frame) -> Tokens:
+        """Patch tokens of a picture, resized in its own shape to about vit_side squared pixels."""
+        vit = self._vit
+        size = size_by_area(frame.size, self.settings.networks.vit_side, vit.input_multiple)
+        features = self._vit_runner.run(network_input(frame.pixels, size, vit))[0]
+        return Tokens(features, (size[1] // vit.stride, size[0] // vit.stride), frame.size)
+
+    def detect(self, tokens: Tokens) -> Regions:
+        """The instance regions of a picture's tokens as a tree, the root first."""
+        return self._detector.detect(tokens)
+
+    def regions(self, frame: Frame) -> Regions:
+        """The instance regions of a picture as a tree, the root first."""
+        return self.detect(self.tokens(frame))
+
+    def feature_map(self, frame: Frame) -> FeatureMap:
+        """Convolutional map of a picture, resized to a longer side of descriptor_side pixels."""
+        network = self._convolutional
+        size = size_by_longer_side(frame.size, self.settings.networks.descriptor_side, network.input_multiple)
+        return FeatureMap(self._convolutional_runner.run(network_input(frame.pixels, size, network))[0], frame.size)
+
+    def pool(self, feature_map: FeatureMap, regions: Regions) -> Descriptors:
+        """A descriptor of unit norm for every region."""
+        return self._pooling.describe(feature_map, regions.boxes)
+
+    def describe_regions(self, frame: Frame) -> Described:
+        """Regions of a picture and their descriptors."""
+        regions = self.regions(frame)
+        return Described(regions, self.pool(self.feature_map(frame), regions))
+
+    # -- what users call
+
+    def describe(
+        self,
+        image: Frame | str | os.PathLike[str],
+        box: Box | None = None,
+        *,
+        boxes: Sequence[Box] | None = None,
+    ) -> Descriptors:
+        """Descriptors of a query: of one box, of several boxes, or of the whole picture.
+
+        image: a picture file, or a Frame. box, boxes: x0, y0, x1, y1 in pixels. One row a box, (B, D) float32.
+        Raises BadImageError for a picture that cannot be used, UsageError for a box outside it.
+        """
+        frame = image if isinstance(image, Frame) else read_picture(os.fspath(image))
+        asked = list(boxes) if boxes is not None else [] if box is None else [box]
+        chosen = [checked_box(one, frame) for one in asked] or [(0.0, 0.0, *map(float, frame.size))]
+        return self._pooling.describe(self.feature_map(frame), np.array(chosen, np.float32))
+
+    def describe_many(self, frames: Iterable[Frame]) -> Iterator[Described | Exception]:
+        """Regions and descriptors of many pictures, in order; the exception itself for one that cannot be used."""
+        waiting: deque[Future[Described]] = deque()
+        with ThreadPoolExecutor(self._threads, "describe") as workers:
+            try:
+                for frame in frames:
+                    waiting.append(workers.submit(self.describe_regions, frame))
+                    # One more than the workers hold, so that none waits for its next picture.
+                    if len(waiting) > self._threads:
+                        yield _settled(waiting.popleft())
+                while waiting:
+                    yield _settled(waiting.popleft())
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+
+def network_input(pixels: np.ndarray, size: tuple[int, int], network: NetworkFile) -> np.ndarray:
+    """(H, W, 3) uint8 RGB to the network's (1, 3, height, width) float32, resized and normalised."""
+    small = resize(pixels, size)
+    planes = np.empty((1, 3, size[1], size[0]), np.float32)
+    for channel in range(3):
+        scale = 1.0 / (255.0 * float(network.std[channel]))
+        offset = float(network.mean[channel]) / float(network.std[channel])
+        np.multiply(small[:, :, channel], np.float32(scale), out=planes[0, channel])
+        planes[0, channel] -= np.float32(offset)
+    return planes
+
+
+def checked_box(box: Box, frame: Frame) -> tuple[float, float, float, float]:
+    """The part of a box that lies in the picture. Raises UsageError where there is none."""
+    width, height = frame.size
+    name = frame.name or "the picture"
+    if len(box) != 4 or not np.isfinite(np.asarray(box, np.float64)).all():
+        raise UsageError(f"a box is four numbers x0,y0,x1,y1, not {list(box)}")
+    x0, y0, x1, y1 = (float(value) for value in box)
+    if x1 <= x0 or y1 <= y0:
+        raise UsageError(f"box {list(box)} is empty: x1 and y1 must be larger than x0 and y0")
+    inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+    if inside[2] - inside[0] < 1 or inside[3] - inside[1] < 1:
+        raise UsageError(f"box {list(box)} lies outside {name}, which is {width} x {height} pixels")
+    return inside
+
+
+def _settled(future: Future[Described]) -> Described | Exception:
+    try:
+        return future.result()
+    except EdgeClaidError as error:
+        return error
