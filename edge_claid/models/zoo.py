@@ -51,11 +51,19 @@ class ZooEntry:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     wheel: Wheel | None = None
+    embedded: bool = False
     note: str = ""
     mean_tokens: str = ""
     layer_dims: dict[int, int] = field(default_factory=dict)
     layer_strides: dict[int, int] = field(default_factory=dict)
     build: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Where the weights come from, in a few words."""
+        if self.wheel is None:
+            return f"timm {self.build['timm']}"
+        return f"{self.wheel.package}=={self.wheel.version}"
 
     def checked_layer(self, layer: int | None) -> int:
         """The layer asked for, or the default for None. Raises UsageError for one the network has not."""
