@@ -27,6 +27,9 @@ def plain_errors(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translated(path, error) from error
+    except UnicodeDecodeError as error:
+        # SQLite quotes damaged text in its own message, which is then no text either.
+        raise GalleryError(f"gallery {path} is damaged (text that is none)") from error
 
 
 def _translated(path: str, error: sqlite3.Error) -> EdgeClaidError:

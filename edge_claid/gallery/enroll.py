@@ -129,7 +129,7 @@ class _Enrolment:
             self._commit_settled()
         except BaseException as error:
             self._stop.set()
-            self._drain()
+            self._drain(describing)
             if not isinstance(error, (StorageError, GalleryError)):
                 self._commit()
             raise
@@ -169,13 +169,13 @@ class _Enrolment:
                 self._commit()
                 due = time.monotonic() + _BATCH_SECONDS
 
-    def _drain(self) -> None:
+    def _drain(self, describing: threading.Thread) -> None:
         """Take what the describing thread still gives until it ends, so that it never waits for room."""
-        while True:
-            settled = self._settled.get()
-            if not isinstance(settled, Finding):
-                return
-            self._batch.append(settled)
+        while describing.is_alive() or not self._settled.empty():
+            with contextlib.suppress(queue.Empty):
+                settled = self._settled.get(timeout=0.05)
+                if isinstance(settled, Finding):
+                    self._batch.append(settled)
 
     def _commit(self) -> None:
         if not self._batch:
