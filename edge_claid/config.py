@@ -28,11 +28,11 @@ class RegionSettings:
     center: subtract the network's mean token before cosines are taken.
     """
 
-    alpha: float = 0.2
-    tau1: float = 0.97
+    alpha: float = 0.25
+    tau1: float = 0.99
     tau2: float = -1.0
     energy_share: float = 0.3
-    smallest: int = 15
+    smallest: int = 8
     merge_iou: float = 0.9
     center: bool = True
 
@@ -72,26 +72,27 @@ class CodeSettings:
     """How a gallery codes descriptors.
 
     bytes: length of a region's code. width: dimensions kept by the whitening. whitening: exponent of the whitening
-    (1 full, 0.5 the square root of the spectrum, 0 plain PCA).
+    (1 full, 0.5 the square root of the spectrum, 0 plain PCA). views: pictures of the gallery that are looked at in
+    views_each augmented views to learn which directions to trust; 0 leaves that out.
     """
 
     bytes: int = 16
     width: int = 256
     whitening: float = 0.5
+    views: int = 120
+    views_each: int = 4
 
 
 @dataclass(frozen=True)
 class SearchSettings:
     """How regions' scores become one answer an image.
 
-    vote: the box is voted by all regions of an image instead of being the best region's.
-    vote_temperature: a region votes with exp((score - best) / temperature) / sqrt(area).
-    vote_threshold: the box encloses what has at least this share of the highest vote.
+    shortlist: images that are scored by all their regions, at least; the scan finds them by one region each.
+    temperature: how far below the best a region's score may lie and still count for the box.
     """
 
-    vote: bool = True
-    vote_temperature: float = 0.1
-    vote_threshold: float = 0.5
+    shortlist: int = 200
+    temperature: float = 0.12
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 from edge_claid import ops
 from edge_claid.config import Settings, load_settings
 from edge_claid.descriptors.pool import RegionPooling
+from edge_claid.descriptors.views import augmented_view
 from edge_claid.errors import EdgeClaidError, UsageError
 from edge_claid.frames.letterbox import resize, size_by_area, size_by_longer_side
 from edge_claid.frames.reading import read_picture
@@ -169,6 +170,37 @@ class Pipeline:
             finally:
                 for future in waiting:
                     future.cancel()
+
+
+    def view_scatter(self, pictures: Iterable[tuple[str, np.ndarray]], count: int) -> np.ndarray | None:
+        """How much descriptors of one region differ between views of it.
+
+        pictures: files, each with boxes (R, 4) in pixels. count: augmented views of each beside the picture itself.
+        Returns the scatter (D, D) float64 about each region's mean, or None where no picture could be used. The views
+        are drawn from a generator seeded by the picture's place in the row, so they are the same in every run.
+        """
+
+        def looked_at(numbered: tuple[int, tuple[str, np.ndarray]]) -> tuple[np.ndarray, int] | None:
+            number, (path, boxes) = numbered
+            try:
+                frame = read_picture(path)
+            except EdgeClaidError:
+                return None
+            rng = np.random.default_rng(number)
+            seen = [self._pooling.describe(self.feature_map(frame), boxes).values]
+            for _ in range(count):
+                pixels, moved = augmented_view(frame.pixels, boxes, rng)
+                seen.append(self._pooling.describe(self.feature_map(Frame(pixels, frame.name)), moved).values)
+            spread = np.stack(seen).astype(np.float64)
+            spread = (spread - spread.mean(axis=0)).reshape(-1, spread.shape[-1])
+            return spread.T @ spread, len(boxes) * count
+
+        total, freedom = np.zeros((self.descriptor_dim, self.descriptor_dim)), 0
+        with ThreadPoolExecutor(self._threads, "views") as workers:
+            for part in workers.map(looked_at, enumerate(pictures)):
+                if part is not None:
+                    total, freedom = total + part[0], freedom + part[1]
+        return total / freedom if freedom else None
 
 
 def network_input(pixels: np.ndarray, size: tuple[int, int], network: NetworkFile) -> np.ndarray:

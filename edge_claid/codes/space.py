@@ -78,10 +78,13 @@ def regions_needed(settings: CodeSettings) -> int:
     return max(settings.width * 2, 256 * REGIONS_PER_CODEWORD)
 
 
-def train_space(descriptors: np.ndarray, settings: CodeSettings, seed: int = 0) -> CodeSpace:
+def train_space(
+    descriptors: np.ndarray, settings: CodeSettings, *, within: np.ndarray | None = None, seed: int = 0
+) -> CodeSpace:
     """Fit the projection and the code book on a gallery's descriptors.
 
-    descriptors: (N, D) float16 or float32, unit norm. Raises UsageError for too few regions, for values that are not
+    descriptors: (N, D) float16 or float32, unit norm. within: (D, D) scatter of regions over views, or None for a
+    whitening without it (see projection.fit_whitening). Raises UsageError for too few regions, for values that are not
     finite, and for a code length that does not divide the width.
     """
     if settings.width % settings.bytes:
@@ -89,6 +92,6 @@ def train_space(descriptors: np.ndarray, settings: CodeSettings, seed: int = 0) 
     needed = regions_needed(settings)
     if len(descriptors) < needed:
         raise UsageError(f"a code space needs {needed} regions, the gallery has {len(descriptors)}: enrol more first")
-    projection = fit_whitening(descriptors, settings.width, power=settings.whitening)
+    projection = fit_whitening(descriptors, settings.width, power=settings.whitening, within=within)
     book = train_opq(projection.project(descriptors), settings.bytes, seed=seed)
     return CodeSpace(projection, book)

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge_claid import ops
-from edge_claid.codes.space import regions_needed, train_space
+from edge_claid.codes.space import regions_needed
 from edge_claid.config import CodeSettings, Settings
 from edge_claid.datasets.dataset import Dataset
 from edge_claid.errors import UsageError
@@ -21,10 +23,10 @@ from edge_claid.evaluate.run import Described, describe_queries, enrol_dataset, 
 from edge_claid.gallery.outcome import Outcome
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
+from edge_claid.gallery.training import own_views, trained_space
 
 log = logging.getLogger(__name__)
 
-TRAINED_ON = 40_000  # descriptors a code space is trained on at most, as in an enrolment
 REGIONS = ("claid", *PROPOSALS)
 
 
@@ -74,6 +76,8 @@ def sweep(
         with Gallery.open(path, "create") as gallery:
             describer = pipeline if name == "claid" else ProposingPipeline(pipeline, name)
             enrol_dataset(dataset, describer, gallery, report)
+            # Learned once for all lengths: it costs as much as describing the pictures again.
+            within = own_views(gallery, settings.codes, pipeline) if settings.codes.views else None
         for length in lengths:
             copy = folder / f"{name}-{length}.claid"
             shutil.copy(path, copy)
@@ -81,14 +85,20 @@ def sweep(
                 if _too_small(gallery, settings.codes, length) and len(regions) * len(lengths) > 1:
                     log.warning("%s: too few regions to train codes of %d bytes on; left out", name, length)
                     continue
-                yield _evaluated(dataset, described, gallery, settings, name, length)
+                yield _evaluated(dataset, described, gallery, settings, name, length, within)
             copy.unlink()
 
 
 def _evaluated(
-    dataset: Dataset, described: Described, gallery: Gallery, settings: Settings, name: str, length: int | None
+    dataset: Dataset,
+    described: Described,
+    gallery: Gallery,
+    settings: Settings,
+    name: str,
+    length: int | None,
+    within: np.ndarray | None,
 ) -> tuple[Setting, Report]:
-    _code(gallery, settings.codes, length)
+    _code(gallery, settings.codes, length, within)
     exact = length == 0 and gallery.space is not None
     search = GallerySearch(gallery, ops.load().code_scan, settings.search, exact=exact)
     ids = image_ids(dataset, gallery)
@@ -100,13 +110,13 @@ def _evaluated(
     return Setting(name, length, info.regions / max(info.images, 1), seconds), evaluate(dataset, rankings)
 
 
-def _code(gallery: Gallery, codes: CodeSettings, length: int | None) -> None:
+def _code(gallery: Gallery, codes: CodeSettings, length: int | None, within: np.ndarray | None) -> None:
     """Give the gallery a code space of this length; float descriptors are searched in a code space's projection too."""
     if length is None and gallery.space is not None:
         return
     wanted = replace(codes, bytes=length or codes.bytes)
     if length or gallery.info().regions >= regions_needed(wanted):
-        gallery.adopt_space(train_space(gallery.descriptors(TRAINED_ON), wanted), keep_descriptors=True)
+        gallery.adopt_space(trained_space(gallery, wanted, None, within), keep_descriptors=True)
 
 
 def _too_small(gallery: Gallery, codes: CodeSettings, length: int | None) -> bool:

@@ -60,19 +60,18 @@ class EnrollOptions:
     """prune: remove what a source's folder no longer has. dry_run: say what would be done, write nothing.
 
     keep_descriptors: keep float16 descriptors beside the codes; as the gallery is set where None.
-    train: descriptors (N, D) float16 to a code space, or None to leave the gallery uncoded.
+    train: a gallery and the pipeline to a code space, or None to leave the gallery uncoded.
     train_least: regions needed before it is called at the end; train_early: regions at which it is called on the way,
-    so that uncoded descriptors do not fill the disk; train_most: descriptors handed to it at most.
+    so that uncoded descriptors do not fill the disk.
     """
 
     labels: Labels = field(default_factory=Labels)
     prune: bool = False
     dry_run: bool = False
     keep_descriptors: bool | None = None
-    train: Callable[[np.ndarray], Space] | None = None
+    train: Callable[[Gallery, Describer], Space] | None = None
     train_least: int = 2_000
     train_early: int = 50_000
-    train_most: int = 40_000
 
 
 def enroll(
@@ -207,9 +206,8 @@ class _Enrolment:
         if self._options.train is None or self._gallery.space is not None:
             self._uncoded = None
             return
-        descriptors = self._gallery.descriptors(self._options.train_most)
-        log.info("training the gallery's code space on %d regions", len(descriptors))
-        self._gallery.adopt_space(self._options.train(descriptors))
+        log.info("training the gallery's code space")
+        self._gallery.adopt_space(self._options.train(self._gallery, self._pipeline))
         self._uncoded = None
 
     def _tell(self, outcome: Outcome) -> None:

@@ -1,7 +1,6 @@
 """Scores of a gallery's regions for a query, by codes or by float descriptors; both answer in one way.
 
-A score is 1 - d^2 / 2 with d the distance of the unit query to the (coded) region, which is the cosine where the
-region is a unit vector: larger is better, at most 1.
+A score is the cosine of the query and the region (of what the region's code stands for, where there are codes).
 """
 
 from __future__ import annotations
@@ -17,32 +16,39 @@ from edge_claid.gallery.index import Index
 
 
 class Scorer(Protocol):
-    """Regions ready to be scored. Images are positions in the index; q one query descriptor, (D,)."""
+    """Regions ready to be scored. Images are positions in the index; a query is one descriptor, (D,)."""
 
-    def best_images(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(Q, D) to images (Q, k), scores (Q, k) and regions (Q, k), best first; -1 where there are no more."""
+    def candidates(self, query: np.ndarray, k: int) -> np.ndarray:
+        """The k images with the best regions, best first: (at most k,) int64."""
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
-        """Scores of all regions of each of these images."""
+        """Scores of all regions of each of these images, each (R,)."""
 
 
 class CodeScorer:
-    """Scores by look-up tables over product-quantised codes (asymmetric distance)."""
+    """Scores by look-up tables over product-quantised codes.
+
+    Images are found by asymmetric distance (exact scan); their regions are then scored by the cosine to the decoded
+    region: with c the decoded region, q.c = (1 + |c|^2 - d^2) / 2, and |c|^2 is itself a sum over look-up tables.
+    """
 
     def __init__(self, index: Index, space: CodeSpace, code_scan: Callable[[int], Any], threads: int) -> None:
         assert index.codes is not None
         self._space, self._starts, self._threads = space, index.starts, threads
         self._scan = code_scan(space.book.subspaces)
         self._scan.append(index.codes, index.image_index)
+        self._norm_table = np.ascontiguousarray((space.book.centroids.astype(np.float64) ** 2).sum(axis=2), np.float32)
 
-    def best_images(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        images, distances, regions = self._scan.search(self._space.tables(queries), k, threads=self._threads)
-        return images, 1.0 - distances / 2.0, regions
+    def candidates(self, query: np.ndarray, k: int) -> np.ndarray:
+        images, _, _ = self._scan.search(self._space.tables(query[None]), k, threads=self._threads)
+        return images[0][images[0] >= 0].astype(np.int64)
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
         starts, stops = self._starts[images], self._starts[images + 1]
         distances = self._scan.region_distances(self._space.tables(query[None])[0], starts, stops)
-        return np.split(1.0 - distances / 2.0, np.cumsum(stops - starts)[:-1])
+        norms = self._scan.region_distances(self._norm_table, starts, stops)
+        cosines = (1.0 + norms - distances) / (2.0 * np.sqrt(np.maximum(norms, 1e-12)))
+        return np.split(np.minimum(cosines, 1.0), np.cumsum(stops - starts)[:-1])
 
 
 class FloatScorer:
@@ -51,17 +57,11 @@ class FloatScorer:
     def __init__(self, index: Index, projection: Projection) -> None:
         assert index.descriptors is not None
         self._starts, self._projection = index.starts, projection
-        self._values = projection.project(index.descriptors.astype(np.float32))
+        self._values = projection.project(index.descriptors)
 
-    def best_images(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        scores = self._projection.project(queries) @ self._values.T
-        best = np.maximum.reduceat(scores, self._starts[:-1], axis=1)
-        images = np.argsort(-best, axis=1, kind="stable")[:, :k]
-        regions = np.array(
-            [[self._starts[i] + row[self._starts[i] : self._starts[i + 1]].argmax() for i in chosen]
-             for row, chosen in zip(scores, images, strict=True)]
-        )  # fmt: skip
-        return images, np.take_along_axis(best, images, axis=1), regions
+    def candidates(self, query: np.ndarray, k: int) -> np.ndarray:
+        scores = self._values @ self._projection.project(query[None])[0]
+        return np.argsort(-np.maximum.reduceat(scores, self._starts[:-1]), kind="stable")[:k]
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
         projected = self._projection.project(query[None])[0]

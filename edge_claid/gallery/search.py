@@ -1,4 +1,4 @@
-"""Queries to hits: best region an image, best images, a voted box in each."""
+"""Queries to hits: a scan for the images with the best regions, then all their regions for score and box."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_claid.codes.projection import small_projection
 from edge_claid.codes.space import CodeSpace
 from edge_claid.config import SearchSettings
 from edge_claid.errors import UsageError
-from edge_claid.gallery.box_vote import voted_box
+from edge_claid.gallery.localise import agreed_region, image_score
 from edge_claid.gallery.scorers import CodeScorer, FloatScorer, Scorer
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Descriptors, Hit
@@ -55,7 +55,8 @@ class GallerySearch:
     def query(self, descriptors: Descriptors, k: int = 10) -> list[Hit]:
         """The k best images for an object, or for all of several objects at once.
 
-        descriptors: (B, D), a row for every object asked for; an image's score is the mean of each row's best region.
+        descriptors: (B, D), a row for every object asked for; an image's score is the mean over the objects, its box
+        the one around all of them.
         k: 0 for all images. Raises UsageError for k < 0.
         """
         if k < 0:
@@ -63,41 +64,28 @@ class GallerySearch:
         count = len(self) if k == 0 else min(k, len(self))
         if self._scorer is None or count == 0:
             return []
-        images, scores = self._ranked(descriptors.values, count)
-        boxes = self._boxes(descriptors.values, images)
-        rows = self._gallery.images_by_id(self._index.image_ids[images])
+        queries = descriptors.values
+        # The scan ranks by one region an image; what it finds is ranked again by several, so more are taken than asked.
+        wide = len(self) if len(queries) > 1 else min(len(self), max(self._settings.shortlist, 2 * count))
+        images = self._scorer.candidates(queries[0], wide)
+        answers = [self._answers(query, images) for query in queries]
+        scores = np.mean([score for score, _ in answers], axis=0)
+        order = np.argsort(-scores, kind="stable")[:count]
+        boxes = np.array([box for _, box in answers])[:, order]
+        around = np.concatenate([boxes[:, :, :2].min(axis=0), boxes[:, :, 2:].max(axis=0)], axis=1)
+        rows = self._gallery.images_by_id(self._index.image_ids[images[order]])
         return [
-            Hit(row.path, row.root, float(score), box, row.label)
-            for row, score, box in zip(rows, scores, boxes, strict=True)
+            Hit(row.path, row.root, float(score), (float(b[0]), float(b[1]), float(b[2]), float(b[3])), row.label)
+            for row, score, b in zip(rows, scores[order], around, strict=True)
         ]
 
-    def _ranked(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def _answers(self, query: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Score (n,) and box (n, 4) of each of these images for one object."""
         assert self._scorer is not None
-        if len(queries) == 1:
-            images, scores, _ = self._scorer.best_images(queries, count)
-            return images[0], scores[0]
-        images, scores, _ = self._scorer.best_images(queries, len(self))
-        means = np.zeros(len(self), np.float64)
-        for found, values in zip(images, scores, strict=True):
-            means[found] += values / len(queries)
-        order = np.argsort(-means, kind="stable")[:count]
-        return order, means[order]
-
-    def _boxes(self, queries: np.ndarray, images: np.ndarray) -> list[tuple[float, float, float, float]]:
-        """One box an image; the box around all objects where several are asked for."""
-        assert self._scorer is not None
-        parts = [self._object_boxes(query, images) for query in queries]
-        stacked = np.array(parts)
-        corners = np.concatenate([stacked[:, :, :2].min(axis=0), stacked[:, :, 2:].max(axis=0)], axis=1)
-        return [(float(a), float(b), float(c), float(d)) for a, b, c, d in corners]
-
-    def _object_boxes(self, query: np.ndarray, images: np.ndarray) -> list[tuple[float, ...]]:
-        assert self._scorer is not None
-        found = []
-        for image, scores in zip(images, self._scorer.region_scores(query, images), strict=True):
-            boxes = self._index.boxes[self._index.starts[image] : self._index.starts[image + 1]]
-            if self._settings.vote:
-                found.append(voted_box(boxes, scores, self._settings))
-            else:
-                found.append(tuple(float(value) for value in boxes[scores.argmax()]))
-        return found
+        scores = np.empty(len(images))
+        boxes = np.empty((len(images), 4))
+        for row, (image, found) in enumerate(zip(images, self._scorer.region_scores(query, images), strict=True)):
+            scores[row] = image_score(found)
+            own = self._index.boxes[self._index.starts[image] : self._index.starts[image + 1]]
+            boxes[row] = own[agreed_region(own, found, self._settings.temperature)]
+        return scores, boxes

@@ -233,8 +233,8 @@ def test_code_space_is_trained_once_there_are_regions_enough(bench: Bench) -> No
         bench.picture(f"{i}.png", i)
     trained = []
 
-    def train(descriptors: np.ndarray) -> MadeUpSpace:
-        trained.append(descriptors.shape)
+    def train(gallery: Gallery, pipeline: object) -> MadeUpSpace:
+        trained.append(gallery.descriptors(100).shape)
         return MadeUpSpace()
 
     bench.enroll(train=train, train_least=13)
