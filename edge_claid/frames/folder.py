@@ -25,6 +25,10 @@ from edge_claid.records import Frame
 PICTURE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"]
 )
+# Pictures that no decoder here reads; camera raw would pass for TIFF and give its thumbnail.
+_UNREAD_SUFFIXES = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
+)
 # Folders that hold no pictures of the user's: what was thrown away, and the systems' own.
 _PASSED_OVER = frozenset({"$recycle.bin", "system volume information", "lost+found"})
 
@@ -176,7 +180,9 @@ def _listed(path: str, relative: str) -> PictureFile:
         return PictureFile(path, relative, folder=True)
     if not stat.S_ISREG(status.st_mode):
         return PictureFile(path, relative, problem="no regular file (a pipe, socket or device)", skipped=True)
-    return PictureFile(path, relative, status.st_size, status.st_mtime_ns)
+    suffix = os.path.splitext(relative)[1].lower()
+    unread = f"{suffix[1:].upper()} pictures are not read; convert it to JPEG" if suffix in _UNREAD_SUFFIXES else None
+    return PictureFile(path, relative, status.st_size, status.st_mtime_ns, unread)
 
 
 def _first_bytes(path: str, count: int = 32) -> bytes:
