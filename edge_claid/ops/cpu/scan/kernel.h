@@ -5,15 +5,17 @@
 
 namespace scan {
 
-constexpr size_t kBlock = 64;       // regions in a block
+constexpr size_t kWord = 64;              // regions in a word of a mask
+constexpr size_t kWords = 8;              // words in a block
+constexpr size_t kBlock = kWord * kWords;  // regions in a block: a kernel loads a table once for all of them
 constexpr size_t kCodewords = 256;  // codewords in a subspace
 constexpr unsigned kDiscard = 255;  // a saturated sum: this region cannot be among the best
 
 // For `blocks` blocks and `queries` (1 or 2) byte tables, which regions may be among the best.
-// codes: (blocks, subspaces, 64) uint8; codes[b][m][i] is the codeword of region i of block b in subspace m.
+// codes: (blocks, subspaces, 512) uint8, 64-byte aligned; codes[b][m][i] is the codeword of region i of block b in subspace m.
 // tables[q]: (subspaces, 256) uint8, 64-byte aligned.
-// masks[q]: (blocks,) uint64; bit i of masks[q][b] is set unless the saturated sum over subspaces of
-// tables[q][m][codes[b][m][i]] is 255.
+// masks[q]: (blocks, 8) uint64; bit i of masks[q][b][w] is set unless the saturated sum over subspaces of
+// tables[q][m][codes[b][m][64 * w + i]] is 255.
 using Prescan = void (*)(const uint8_t* codes, size_t blocks, size_t subspaces, const uint8_t* const* tables,
                          size_t queries, uint64_t* const* masks);
 

@@ -7,7 +7,7 @@
 namespace scan {
 namespace {
 
-constexpr size_t kLanes = 16, kVectors = kBlock / kLanes;
+constexpr size_t kLanes = 16, kVectors = kWord / kLanes;
 
 inline void look_up(const uint8_t* table, const uint8_t* codes, uint8x16_t sums[kVectors]) {
     uint8x16_t found[kVectors];
@@ -21,10 +21,10 @@ inline void look_up(const uint8_t* table, const uint8_t* codes, uint8x16_t sums[
     for (size_t v = 0; v < kVectors; ++v) sums[v] = vqaddq_u8(sums[v], found[v]);
 }
 
-uint64_t survivors(const uint8_t* block, size_t subspaces, const uint8_t* table) {
+uint64_t survivors(const uint8_t* codes, size_t subspaces, const uint8_t* table) {
     uint8x16_t sums[kVectors];
     for (size_t v = 0; v < kVectors; ++v) sums[v] = vdupq_n_u8(0);
-    for (size_t m = 0; m < subspaces; ++m) look_up(table + m * kCodewords, block + m * kBlock, sums);
+    for (size_t m = 0; m < subspaces; ++m) look_up(table + m * kCodewords, codes + m * kBlock, sums);
     static const uint8_t kBits[kLanes] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
     const uint8x16_t bits = vld1q_u8(kBits);
     uint64_t mask = 0;
@@ -40,7 +40,9 @@ void prescan(const uint8_t* codes, size_t blocks, size_t subspaces, const uint8_
              uint64_t* const* masks) {
     for (size_t b = 0; b < blocks; ++b)
         for (size_t q = 0; q < queries; ++q)
-            masks[q][b] = survivors(codes + b * subspaces * kBlock, subspaces, tables[q]);
+            for (size_t w = 0; w < kWords; ++w)
+                masks[q][b * kWords + w] =
+                    survivors(codes + b * subspaces * kBlock + w * kWord, subspaces, tables[q]);
 }
 
 }  // namespace

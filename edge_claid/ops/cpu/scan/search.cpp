@@ -30,8 +30,10 @@ const Kernel& kernel_named(const std::string& name) {
 
 namespace {
 
-constexpr size_t kTile = 64;           // blocks between two looks at the threshold
-constexpr size_t kDenseShare = 16;     // more survivors than one in so many: scoring all of the next tile is faster
+constexpr size_t kTileBytes = 1 << 15;   // codes between two looks at the threshold; they stay in the first-level cache
+constexpr size_t kMostBlocks = 8;        // of a tile
+constexpr size_t kDenseShare = 5;         // more survivors than one in so many: scoring all of the next tile is faster
+constexpr int kDenseTiles = 4;           // so many of them, before the pre-scan is tried again
 constexpr size_t kThreadWork = 1 << 18;  // look-ups that are worth a thread
 
 float lowered(std::atomic<float>& shared, float value) {
@@ -60,14 +62,15 @@ public:
 
     void score_survivors(const uint64_t* masks, const uint8_t* codes, size_t first, size_t blocks) {
         size_t survivors = 0;
-        for (size_t b = 0; b < blocks; ++b) {
-            uint64_t mask = masks[b];
+        for (size_t w = 0; w < blocks * kWords; ++w) {
+            uint64_t mask = masks[w];
             if (!mask) continue;
-            mask &= store_.live_mask(first + b);
+            mask &= store_.live_mask(first * kWords + w);
+            const size_t block = w / kWords, lane = w % kWords * kWord;
             for (; mask; mask &= mask - 1, ++survivors)
-                score(codes + b * store_.subspaces() * kBlock, first + b, __builtin_ctzll(mask));
+                score(codes + block * store_.subspaces() * kBlock, first + block, lane + __builtin_ctzll(mask));
         }
-        dense_ = survivors > blocks * kBlock / kDenseShare ? 8 : 0;
+        dense_ = survivors > blocks * kBlock / kDenseShare ? kDenseTiles : 0;
     }
 
     // Scores every region of the rows, an image at a time.
@@ -124,7 +127,7 @@ using QueryScans = std::vector<std::unique_ptr<QueryScan>>;
 // Queries go in pairs over a tile, while its codes are in the cache.
 void scan_tile(const Store& store, const Kernel& kernel, const uint8_t* codes, size_t first, size_t blocks,
                QueryScans& queries) {
-    uint64_t masks[2][kTile];
+    uint64_t masks[2][kMostBlocks * kWords];
     uint64_t* const mask_rows[2] = {masks[0], masks[1]};
     QueryScan* pair[2];
     const uint8_t* tables[2];
@@ -149,10 +152,11 @@ void scan_tile(const Store& store, const Kernel& kernel, const uint8_t* codes, s
 }
 
 void scan_blocks(const Store& store, const Kernel& kernel, size_t start, size_t stop, QueryScans& queries) {
+    const size_t tile = std::clamp<size_t>(kTileBytes / (kBlock * store.subspaces()), 1, kMostBlocks);
     while (start < stop) {
         size_t left;
         const uint8_t* codes = store.block(start, &left);
-        const size_t blocks = std::min({kTile, left, stop - start});
+        const size_t blocks = std::min({tile, left, stop - start});
         scan_tile(store, kernel, codes, start, blocks, queries);
         start += blocks;
     }
@@ -164,7 +168,7 @@ std::vector<std::vector<Candidate>> search(const Store& store, const Kernel& ker
     const size_t blocks = store.blocks();
     const size_t work = store.rows() * store.subspaces() * request.queries / kThreadWork;
     const size_t parts = std::max<size_t>(1, std::min<size_t>({static_cast<size_t>(std::max(1, request.threads)),
-                                                              work, blocks / kTile}));
+                                                              work, blocks / kMostBlocks}));
     std::unique_ptr<std::atomic<float>[]> shared(new std::atomic<float>[request.queries]);
     std::vector<QueryScans> scans(parts);
     for (size_t q = 0; q < request.queries; ++q) shared[q] = std::numeric_limits<float>::infinity();

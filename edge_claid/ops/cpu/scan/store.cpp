@@ -67,7 +67,7 @@ const uint8_t* Store::block(size_t index, size_t* left) const {
 void Store::grow(size_t blocks) {
     const size_t capacity = chunks_.empty() ? 0 : chunks_.back().first + chunks_.back().count;
     if (blocks <= capacity) return;
-    const size_t count = std::max({blocks - capacity, capacity / 8, size_t{64}});
+    const size_t count = std::max({blocks - capacity, capacity / 8, size_t{8}});
     std::unique_ptr<uint8_t, FreeAligned> memory(allocate(count * subspaces_ * kBlock));
     chunks_.push_back({capacity, count, std::move(memory)});
 }
@@ -81,22 +81,22 @@ void Store::append(const uint8_t* codes, const int32_t* images, size_t count) {
     if (runs > UINT32_MAX) throw std::length_error("a scan holds at most 2^32 stretches of regions");
     // All memory first: an append that fails for want of it changes nothing.
     grow(blocks);
-    reserve_more(live_, blocks);
-    reserve_more(first_run_, blocks);
+    reserve_more(live_, blocks * kWords);
+    reserve_more(first_run_, blocks * kWords);
     reserve_more(run_start_, runs);
     reserve_more(run_image_, runs);
     reserve_more(run_live_, runs);
 
-    live_.resize(blocks, 0);
+    live_.resize(blocks * kWords, 0);
     for (size_t index = old_blocks; index < blocks; ++index)
-        if (index > old_blocks || rows_ % kBlock == 0)
-            std::memset(const_cast<uint8_t*>(block(index)), 0, subspaces_ * kBlock);
+        std::memset(const_cast<uint8_t*>(block(index)), 0, subspaces_ * kBlock);
     for (size_t i = 0; i < count;) {
-        const size_t row = rows_ + i, lane = row % kBlock, lanes = std::min(kBlock - lane, count - i);
+        const size_t row = rows_ + i, lane = row % kBlock;
+        const size_t lanes = std::min(kWord - lane % kWord, count - i);
         uint8_t* to = const_cast<uint8_t*>(block(row / kBlock)) + lane;
         for (size_t m = 0; m < subspaces_; ++m)
             for (size_t j = 0; j < lanes; ++j) to[m * kBlock + j] = codes[(i + j) * subspaces_ + m];
-        live_[row / kBlock] |= (lanes == kBlock ? ~uint64_t{0} : (uint64_t{1} << lanes) - 1) << lane;
+        live_[row / kWord] |= (lanes == kWord ? ~uint64_t{0} : (uint64_t{1} << lanes) - 1) << lane % kWord;
         i += lanes;
     }
     for (size_t i = 0; i < count; ++i) {
@@ -107,7 +107,7 @@ void Store::append(const uint8_t* codes, const int32_t* images, size_t count) {
             run_image_.push_back(images[i]);
             run_live_.push_back(1);
         }
-        if ((rows_ + i) % kBlock == 0) first_run_.push_back(static_cast<uint32_t>(run_start_.size() - 1));
+        if ((rows_ + i) % kWord == 0) first_run_.push_back(static_cast<uint32_t>(run_start_.size() - 1));
     }
     rows_ = rows;
     live_rows_ += count;
@@ -120,7 +120,7 @@ size_t Store::remove(const int32_t* images, size_t count) {
         if (!run_live_[run] || !gone.count(run_image_[run])) continue;
         run_live_[run] = 0;
         for (size_t row = run_start_[run]; row < run_stop(run); ++row, ++removed)
-            live_[row / kBlock] &= ~(uint64_t{1} << row % kBlock);
+            live_[row / kWord] &= ~(uint64_t{1} << row % kWord);
     }
     live_rows_ -= removed;
     return removed;

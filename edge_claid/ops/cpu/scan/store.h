@@ -13,7 +13,7 @@ struct FreeAligned {
     void operator()(uint8_t* p) const;
 };
 
-// Blocks [first, first + count) of the gallery: (count, subspaces, 64) uint8 in one piece of memory that never moves.
+// Blocks [first, first + count) of the gallery: (count, subspaces, 512) uint8 in one piece of memory that never moves.
 struct Chunk {
     size_t first, count;
     std::unique_ptr<uint8_t, FreeAligned> codes;
@@ -38,10 +38,10 @@ public:
     size_t bytes() const;
     // Codes of a block, and in `left` how many blocks follow it in the same memory, itself included.
     const uint8_t* block(size_t index, size_t* left = nullptr) const;
-    uint64_t live_mask(size_t block) const { return live_[block]; }
+    uint64_t live_mask(size_t word) const { return live_[word]; }
 
     size_t run_of(size_t row) const {
-        size_t run = first_run_[row / kBlock];
+        size_t run = first_run_[row / kWord];
         while (run_stop(run) <= row) ++run;
         return run;
     }
@@ -54,8 +54,8 @@ private:
 
     size_t subspaces_, rows_ = 0, live_rows_ = 0;
     std::vector<Chunk> chunks_;
-    std::vector<uint64_t> live_;        // a block: bit i is set while row 64 * block + i is not removed
-    std::vector<uint32_t> first_run_;   // a block: run of its first row
+    std::vector<uint64_t> live_;        // a word of 64 rows: bit i is set while its row i is not removed
+    std::vector<uint32_t> first_run_;   // a word: run of its first row
     std::vector<uint64_t> run_start_;   // a run: its first row
     std::vector<int32_t> run_image_;    // a run: its image
     std::vector<uint8_t> run_live_;     // a run: its image is not removed
