@@ -17,6 +17,7 @@ from edge_claid.cli.report import ReportFile
 from edge_claid.errors import UsageError
 from edge_claid.frames import open_source
 from edge_claid.frames.folder import PictureFiles
+from edge_claid.gallery.batch import Space
 from edge_claid.gallery.enroll import EnrollOptions
 from edge_claid.gallery.enroll import enroll as run_enrolment
 from edge_claid.gallery.labels import Labels, read_labels
@@ -91,8 +92,9 @@ def open_pipeline() -> Any:
 
 def with_training(options: EnrollOptions, code_bytes: int | None) -> EnrollOptions:
     """The options with the training of our code spaces. Raises UsageError for a code length that cannot be."""
-    from edge_claid.codes import space
+    from edge_claid.codes.space import regions_needed
     from edge_claid.config import load_settings
+    from edge_claid.gallery.training import trained_space
 
     settings = load_settings().codes
     if code_bytes is not None:
@@ -100,8 +102,12 @@ def with_training(options: EnrollOptions, code_bytes: int | None) -> EnrollOptio
         if code_bytes < 1 or settings.width % code_bytes:
             raise UsageError(f"codes of {code_bytes} bytes do not divide {settings.width} dimensions: take 8, 16 or 32")
         settings = replace(settings, bytes=code_bytes)
-    least = max(options.train_least, space.regions_needed(settings))
-    return replace(options, train=lambda descriptors: space.train_space(descriptors, settings), train_least=least)
+    least = max(options.train_least, regions_needed(settings))
+
+    def train(gallery: Gallery, pipeline: Any) -> Space:
+        return trained_space(gallery, settings, pipeline)
+
+    return replace(options, train=train, train_least=least)
 
 
 def tell_outcome(outcome: Outcome, json: bool) -> None:

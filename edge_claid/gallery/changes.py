@@ -37,6 +37,9 @@ class Changes:
             batch.move(row.id, finding.root.id, finding.relative, finding.size, finding.mtime_ns)
         elif finding.copy:
             self.copies[row.id] = finding
+            # What this file held before it became a copy is in no file any more.
+            if batch.displace(finding.root.id, finding.relative, but=row.id):
+                finding.status = "replaced"
         elif (row.size, row.mtime_ns) != (finding.size, finding.mtime_ns):
             batch.touch(row.id, finding.size, finding.mtime_ns)
         self._relabel(batch, finding, row)

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
 from edge_claid.errors import BadImageError, GalleryError, StorageError, UsageError
 from edge_claid.gallery.batch import Space
 from edge_claid.gallery.changes import Changes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_claid.errors import GalleryError
-from edge_claid.gallery.rows import BOX_BYTES, boxes_from_bytes
+from edge_claid.gallery.rows import BOX_BYTES, boxes_from_bytes, matrix_from_bytes
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,27 @@ def load(connection: sqlite3.Connection, coded: bool, described: bool) -> Index:
     codes = _stacked(connection, "codes", image_ids, counts, "u1") if coded else None
     descriptors = _stacked(connection, "descriptors", image_ids, counts, "<f2") if described else None
     return Index(image_ids, starts, image_index, boxes, codes, descriptors)
+
+
+def sample_descriptors(connection: sqlite3.Connection, limit: int) -> np.ndarray:
+    """(N, D) float16 descriptors of images spread evenly over the gallery, N at most about ``limit``.
+
+    Raises GalleryError where they do not fit together.
+    """
+    described = "SELECT d.image, i.regions FROM descriptors d JOIN images i ON i.id = d.image WHERE i.displaced = 0"
+    counts = dict(connection.execute(f"{described} ORDER BY d.image").fetchall())
+    if not counts:
+        return np.empty((0, 0), np.float16)
+    share = min(1.0, limit / sum(counts.values()))
+    parts = []
+    for image_id, count in counts.items():
+        # Multiples of the golden ratio spread the images taken evenly, whatever the order they were enrolled in.
+        if (image_id * 0.6180339887498949) % 1.0 < share:
+            content = connection.execute("SELECT content FROM descriptors WHERE image = ?", (image_id,)).fetchone()[0]
+            parts.append(matrix_from_bytes(content, count, "<f2"))
+    if len({part.shape[1] for part in parts}) > 1:
+        raise GalleryError("descriptors of different widths; `edge-claid gallery verify` says which")
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float16)
 
 
 def _column(connection: sqlite3.Connection, table: str, column: str, image_ids: np.ndarray) -> list[bytes]:

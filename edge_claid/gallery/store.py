@@ -8,7 +8,6 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,11 @@ from edge_claid.errors import GalleryError
 from edge_claid.gallery import identity, index
 from edge_claid.gallery.batch import Batch, Space
 from edge_claid.gallery.connection import connect, plain_errors, transaction
+from edge_claid.gallery.info import GalleryInfo, read_info
 from edge_claid.gallery.rows import (
     ImageRow,
     NewImage,
     checksum,
-    matrix_from_bytes,
     name_bytes,
     name_from_bytes,
     regions_from_bytes,
@@ -32,27 +31,6 @@ _IMAGE_COLUMNS = (
     "SELECT i.id, i.root, r.name, i.path, i.hash, i.size, i.mtime_ns, i.width, i.height, i.regions, i.label,"
     " i.taken, i.latitude, i.longitude, i.displaced FROM images i JOIN roots r ON r.id = i.root"
 )
-
-
-@dataclass(frozen=True)
-class GalleryInfo:
-    """Counts and identity of a gallery. bytes: of the file and its write-ahead log. code_space: id, or None.
-
-    code_bytes: bytes a region's code takes, or None before there is a code space.
-    """
-
-    path: str
-    images: int
-    regions: int
-    labels: int
-    roots: list[str]
-    pipeline_id: str | None
-    describe_settings: dict[str, Any]
-    code_space: str | None
-    code_bytes: int | None
-    described_images: int
-    keep_descriptors: bool
-    bytes: int
 
 
 class Gallery:
@@ -127,29 +105,7 @@ class Gallery:
     def info(self) -> GalleryInfo:
         """Counts and identity, without reading any content."""
         with self.reading() as connection:
-            meta = identity.read_meta(connection)
-            one = "SELECT count(*), coalesce(sum(regions), 0), count(DISTINCT label) FROM images WHERE displaced = 0"
-            images, regions, labels = connection.execute(one).fetchone()
-            space = connection.execute("SELECT identity FROM code_spaces WHERE active = 1").fetchone()
-            sample = "SELECT length(c.content) / i.regions FROM codes c JOIN images i ON i.id = c.image LIMIT 1"
-            code_bytes = connection.execute(sample).fetchone()
-            described = connection.execute("SELECT count(*) FROM descriptors").fetchone()[0]
-            roots = [name_from_bytes(row[0]) for row in connection.execute("SELECT name FROM roots ORDER BY id")]
-        size = sum(os.path.getsize(p) for p in (self.path, self.path + "-wal") if os.path.exists(p))
-        return GalleryInfo(
-            path=self.path,
-            images=images,
-            regions=regions,
-            labels=labels,
-            roots=roots,
-            pipeline_id=meta.get("pipeline_id"),
-            describe_settings=identity.settings_from_meta(meta),
-            code_space=space[0] if space else None,
-            code_bytes=code_bytes[0] if code_bytes else None,
-            described_images=described,
-            keep_descriptors=meta.get("keep_descriptors") == "1",
-            bytes=size,
-        )
+            return read_info(connection, self.path)
 
     # -- images
 
@@ -264,17 +220,10 @@ class Gallery:
     def descriptors(self, limit: int) -> np.ndarray:
         """(N, D) float16 stored descriptors of images spread evenly over the gallery, N at most about ``limit``."""
         with self.reading() as connection:
-            having = "FROM descriptors d JOIN images i ON i.id = d.image WHERE i.displaced = 0"
-            total = connection.execute(f"SELECT coalesce(sum(i.regions), 0) {having}").fetchone()[0]
-            if not total:
-                return np.empty((0, 0), np.float16)
-            # The golden ratio spreads the images taken evenly, whatever the order they were enrolled in.
-            share = min(1.0, limit / total)
-            rows = connection.execute(f"SELECT d.image, i.regions, d.content {having} ORDER BY d.image")
-            taken = [matrix_from_bytes(c, n, "<f2") for i, n, c in rows if (i * 0.6180339887498949) % 1.0 < share]
-        if len({part.shape[1] for part in taken}) > 1:
-            raise GalleryError(f"gallery {self.path}: descriptors of different widths; verify it")
-        return np.concatenate(taken) if taken else np.empty((0, 0), np.float16)
+            try:
+                return index.sample_descriptors(connection, limit)
+            except GalleryError as error:
+                raise GalleryError(f"gallery {self.path}: {error}") from error
 
     def adopt_space(self, space: Space, keep_descriptors: bool | None = None) -> None:
         """Code every image anew in this space, in one transaction, from the stored descriptors.
