@@ -6,7 +6,6 @@ block (``layer4.0`` …). ``open_network`` cuts the file to the one layer in use
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,9 @@ from edge_claid.models.exported import NETWORK_KEY, keep_exported, layer_name
 from edge_claid.models.zoo import ZooEntry
 
 OPSET = 17
+
+# Operators declared for torchvision; they are gone when the object is.
+_declared: list[Any] = []
 
 
 def export_network(
@@ -75,19 +77,23 @@ def _import_timm() -> Any:
         import torch
     except ImportError as error:
         raise MachineError("exporting needs torch and timm: pip install 'edge-claid[export]'") from error
-    with contextlib.suppress(RuntimeError):
-        # A torchvision built for another torch lacks its compiled operators. timm imports it, but a feature extractor
-        # needs none of them: declaring them is enough for the import.
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            if not hasattr(torch.ops.torchvision, name):
+    for _ in range(2):
+        try:
+            import timm
+        except ImportError as error:
+            raise MachineError(f"timm cannot be imported ({error}): pip install 'edge-claid[export]'") from error
+        except RuntimeError as error:
+            # A torchvision built for another torch lacks its compiled operators. timm imports it, but a feature
+            # extractor needs none of them: declaring them is enough for a second try.
+            if "torchvision::" not in str(error):
+                raise MachineError(f"timm cannot be imported: {error}") from error
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            for name in ("nms", "qnms"):
                 library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _import_timm.library = library  # type: ignore[attr-defined]  # definitions live as long as it does
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:
-        raise MachineError(f"timm cannot be imported ({error}): pip install 'edge-claid[export]'") from error
-    return timm
+            _declared.append(library)
+        else:
+            return timm
+    raise MachineError("timm cannot be imported: its torchvision does not fit torch; install the matching one")
 
 
 def _export(known: ZooEntry, network: Any, path: Path) -> None:
@@ -95,7 +101,7 @@ def _export(known: ZooEntry, network: Any, path: Path) -> None:
 
     from edge_claid.models.layered import layered
 
-    module = layered(known, network)
+    module = layered(known, network).eval()
     stride = known.stride
     # Not square, and not the network's own size: nothing of the example's size may end up as a constant unnoticed.
     example = torch.zeros(2, 3, 5 * stride, 7 * stride)

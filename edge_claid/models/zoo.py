@@ -52,6 +52,7 @@ class ZooEntry:
     std: tuple[float, ...]
     wheel: Wheel | None = None
     embedded: bool = False
+    int8_cosine: tuple[float, ...] = ()
     note: str = ""
     mean_tokens: str = ""
     layer_dims: dict[int, int] = field(default_factory=dict)
