@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from edge_claid.errors import UsageError
 
@@ -130,10 +131,10 @@ def load_settings(path: Path | None = None) -> Settings:
     for name in tables:
         if name not in parts:
             raise UsageError(f"settings file {path}: no table [{name}]; there are {', '.join(parts)}")
-    return Settings(**{name: _part(path, name, table) for name, table in tables.items()})
+    return replace(Settings(), **{name: _part(path, name, table) for name, table in tables.items()})
 
 
-def _part(path: Path, name: str, table: object) -> object:
+def _part(path: Path, name: str, table: object) -> Any:
     default = getattr(Settings(), name)
     known = {entry.name: getattr(default, entry.name) for entry in fields(default)}
     if not isinstance(table, dict):

@@ -52,7 +52,7 @@ def region_levels(frame: Frame, regions: Regions) -> list[np.ndarray]:
             continue
         tinted = frame.pixels.copy()
         for order, row in enumerate(rows):
-            tint(tinted, regions.mask(row), colour_of(order))
+            tint(tinted, regions.mask(int(row)), colour_of(order))
         for order, row in enumerate(rows):
             tinted = with_boxes(tinted, [regions.boxes[row]], colour_of(order))
         levels.append(tinted)
@@ -69,7 +69,8 @@ def tint(pixels: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> 
 def colour_of(order: int) -> tuple[int, int, int]:
     """Well separated hues: steps of the golden ratio around the circle."""
     hue = int(order * 0.6180339887 * 180) % 180
-    red, green, blue = cv2.cvtColor(np.uint8([[[hue, 200, 235]]]), cv2.COLOR_HSV2RGB)[0, 0]  # type: ignore[call-overload]
+    one_pixel = np.array([[[hue, 200, 235]]], np.uint8)
+    red, green, blue = cv2.cvtColor(one_pixel, cv2.COLOR_HSV2RGB)[0, 0]
     return int(red), int(green), int(blue)
 
 

@@ -152,7 +152,8 @@ class Pipeline:
         """
         frame = image if isinstance(image, Frame) else read_picture(os.fspath(image))
         asked = list(boxes) if boxes is not None else [] if box is None else [box]
-        chosen = [checked_box(one, frame) for one in asked] or [(0.0, 0.0, *map(float, frame.size))]
+        width, height = frame.size
+        chosen = [checked_box(one, frame) for one in asked] or [(0.0, 0.0, float(width), float(height))]
         return self._pooling.describe(self.feature_map(frame), np.array(chosen, np.float32))
 
     def describe_many(self, frames: Iterable[Frame]) -> Iterator[Described | Exception]:

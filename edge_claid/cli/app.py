@@ -11,7 +11,9 @@ import typer
 
 from edge_claid import __version__
 from edge_claid.cli import bench, enroll, evaluate, gallery, models, regions, search
-from edge_claid.errors import EdgeClaidError
+from edge_claid.errors import EdgeClaidError, UsageError
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 app = typer.Typer(
     name="edge-claid",
@@ -43,10 +45,10 @@ def options(
     ] = False,
 ) -> None:
     """Options that stand before the verb."""
-    level = logging.DEBUG if debug else os.environ.get("EDGE_CLAID_LOG", "INFO").upper()
-    known = isinstance(level, int) or level in logging.getLevelNamesMapping() if sys.version_info >= (3, 11) else True
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=level if known else logging.INFO)
-    logging.getLogger("edge_claid").setLevel(level if known else logging.INFO)
+    asked = "DEBUG" if debug else os.environ.get("EDGE_CLAID_LOG", "INFO").upper()
+    if asked not in LOG_LEVELS:
+        raise UsageError(f"EDGE_CLAID_LOG is {asked}; it must be one of {', '.join(LOG_LEVELS)}")
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=asked)
 
 
 def main() -> None:

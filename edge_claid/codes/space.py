@@ -17,7 +17,7 @@ from edge_claid.errors import GalleryError, UsageError
 
 KIND = "code-space"
 VERSION = 1
-REGIONS_PER_CODEWORD = 4  # fewer regions a codeword than this and the code book learns them by heart
+REGIONS_PER_CODEWORD = 2  # fewer regions a codeword than this and the code book learns them by heart
 
 
 @dataclass(frozen=True, eq=False)

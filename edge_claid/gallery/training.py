@@ -43,7 +43,8 @@ def trained_space(
 def own_views(gallery: Gallery, settings: CodeSettings, pipeline: ViewDescriber) -> np.ndarray | None:
     """Scatter (D, D) of the descriptors of regions over views, from pictures spread evenly over the gallery."""
     rows = list(gallery.images())
-    chosen = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, settings.views).round().astype(int))] if rows else []
+    spread = np.unique(np.linspace(0, len(rows) - 1, settings.views).round().astype(int)) if rows else ()
+    chosen = [rows[i] for i in spread]
     places = {root.id: root.location for root in all_roots(gallery)}
     pictures = ((os.path.join(places[row.root_id], row.path), gallery.regions(row.id).boxes) for row in chosen)
     log.info("looking at %d of the gallery's pictures in several views", len(chosen))

@@ -41,6 +41,8 @@ def _reference() -> Backend:
 
 
 def _cpu() -> Backend:
-    from edge_claid.ops.cpu import _pool, decomposition_op, scan_op
+    from edge_claid.ops.cpu._pool import pool_boxes
+    from edge_claid.ops.cpu.decomposition_op import decompose
+    from edge_claid.ops.cpu.scan_op import CodeScan
 
-    return Backend("cpu", decomposition_op.decompose, _pool.pool_boxes, scan_op.CodeScan)
+    return Backend("cpu", decompose, pool_boxes, CodeScan)
