@@ -14,7 +14,7 @@ from edge_claid.errors import MachineError, UsageError
 def codebook_from_faiss(index: Any) -> tuple[CodeBook, np.ndarray]:
     """The code book and the codes of a faiss index.
 
-    index: IndexPQ, or IndexPreTransform of one linear transform without bias and an IndexPQ; 8 bits a code, L2, trained.
+    index: IndexPQ, or IndexPreTransform of one linear transform without bias and an IndexPQ; 8 bits, L2, trained.
     Returns the code book and its codes (N, M) uint8. Raises UsageError for another index.
     """
     faiss = _faiss()

@@ -9,7 +9,6 @@ import numpy as np
 
 from edge_claid.codes.codebook import CodeBook
 from edge_claid.codes.pq import (
-    ITERATIONS,
     first_centroids,
     moved_centroids,
     nearest,
@@ -17,12 +16,14 @@ from edge_claid.codes.pq import (
     training_rows,
 )
 
-# Rounds of k-means between two rotations. One leaves the codewords behind the rotation, more cost time.
+# Measured by tools/bench_opq.py (10,000 x 384, M = 8, ten rotations): one round a rotation ends at an error of 0.279,
+# two at 0.273; ten final rounds end where twenty-five do.
 ROUNDS_A_ROTATION = 2
+FINAL_ROUNDS = 10
 
 
 def train_opq(
-    values: np.ndarray, subspaces: int, iterations: int = 20, seed: int = 0, final_rounds: int = ITERATIONS
+    values: np.ndarray, subspaces: int, iterations: int = 10, seed: int = 0, final_rounds: int = FINAL_ROUNDS
 ) -> CodeBook:
     """Train an optimised product quantiser.
 

@@ -56,13 +56,13 @@ void nearest_codewords(const Kernel& kernel, const float* values, const float* c
                        uint8_t* codes, float* distances) {
     const size_t dimensions = shape.subspaces * shape.width;
     split_rows(shape.rows, threads, [&](size_t start, size_t stop) {
-        float table[2 * kCodewords];
+        float table[kRows * kCodewords];
         for (size_t m = 0; m < shape.subspaces; ++m)
-            for (size_t row = start; row < stop; row += 2) {
-                const size_t pair = std::min<size_t>(2, stop - row);
-                kernel.distances(values + row * dimensions + m * shape.width, dimensions, pair,
+            for (size_t row = start; row < stop; row += kRows) {
+                const size_t some = std::min(kRows, stop - row);
+                kernel.distances(values + row * dimensions + m * shape.width, dimensions, some,
                                  codewords + m * shape.width * kCodewords, shape.width, table);
-                for (size_t r = 0; r < pair; ++r) {
+                for (size_t r = 0; r < some; ++r) {
                     const size_t best = kernel.lowest(table + r * kCodewords);
                     codes[(row + r) * shape.subspaces + m] = static_cast<uint8_t>(best);
                     distances[(row + r) * shape.subspaces + m] = table[r * kCodewords + best];

@@ -6,12 +6,13 @@
 namespace encode {
 
 constexpr size_t kCodewords = 256;
+constexpr size_t kRows = 4;  // rows that a kernel takes together
 
 struct Kernel {
     const char* name;
     // rotated[n][j] = sum over d ascending of values[n][d] * rotation[d][j].
     void (*rotate)(const float* values, const float* rotation, size_t rows, size_t dimensions, float* rotated);
-    // distances[n][c] = sum over d ascending of (values[n * stride + d] - codewords[d][c])^2; rows is 1 or 2.
+    // distances[n][c] = sum over d ascending of (values[n * stride + d] - codewords[d][c])^2; rows <= kRows.
     void (*distances)(const float* values, size_t stride, size_t rows, const float* codewords, size_t width,
                       float* distances);
     // Index of the least of 256 distances, the lowest of equal ones.
