@@ -51,7 +51,7 @@ def storage_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
             raise StorageError(
                 f"no space left for {place}: free some, or set EDGE_CLAID_CACHE_DIR elsewhere"
             ) from error

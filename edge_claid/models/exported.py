@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edge_claid.errors import MachineError, UsageError
 from edge_claid.models.cache import atomic_file, models_folder, sha256_of

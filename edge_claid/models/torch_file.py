@@ -61,17 +61,13 @@ def read_state_dict(data: bytes | memoryview) -> dict[str, np.ndarray]:
     """
     stream = _Stream(memoryview(data).cast("B"))
     try:
-        if stream.load() != MAGIC:
-            raise TorchFileError("no legacy torch file: its magic number is missing")
-        if stream.load() != PROTOCOL:
-            raise TorchFileError("torch file of another protocol: expected 1001")
+        if stream.load() != MAGIC or stream.load() != PROTOCOL:
+            raise TorchFileError("no legacy torch file: its magic number or its protocol (1001) is missing")
         machine = stream.load()
         if not isinstance(machine, dict) or machine.get("little_endian") is not True:
             raise TorchFileError("torch file of a big-endian machine, or its header is damaged")
-        entries = stream.load()
-        keys = stream.load()
-        tensors = _tensors(entries)
-        return _fill(tensors, _storages(stream, tensors, keys))
+        tensors = _tensors(stream.load())
+        return _fill(tensors, _storages(stream, tensors, stream.load()))
     except (IndexError, KeyError, TypeError, ValueError, RecursionError, OverflowError, MemoryError) as error:
         raise TorchFileError(f"damaged torch file near byte {stream.position}: {error!r}") from error
 
@@ -114,12 +110,9 @@ def _fill(tensors: dict[str, _Tensor], storages: dict[str, np.ndarray]) -> dict[
         # A tensor larger than its storage (stride 0) is legal for torch, but never in a state dict of weights.
         if size > len(values) or (size and last >= len(values)):
             raise TorchFileError(f"tensor {name} reaches beyond its storage")
-        if not size:
-            state[name] = np.zeros(tensor.shape, values.dtype)
-            continue
         steps = [step * values.itemsize for step in tensor.strides]
         view = np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, steps, writeable=False)
-        state[name] = np.array(view)
+        state[name] = np.array(view) if size else np.zeros(tensor.shape, values.dtype)
     return state
 
 
@@ -127,7 +120,7 @@ def _rebuild_tensor(arguments: tuple[Any, ...]) -> _Tensor:
     if len(arguments) != 6:
         raise TorchFileError("torch file rebuilds a tensor from other arguments than torch writes")
     storage, offset, shape, strides = arguments[:4]
-    if not isinstance(storage, _Storage) or not _is_sizes((offset,)) or not _is_sizes(shape) or not _is_sizes(strides):
+    if not isinstance(storage, _Storage) or not all(map(_is_sizes, ((offset,), shape, strides))):
         raise TorchFileError("torch file rebuilds a tensor from other arguments than torch writes")
     if len(shape) != len(strides) or len(shape) > _MAXIMUM_DIMENSIONS:
         raise TorchFileError("torch file holds a tensor whose shape and strides do not fit")

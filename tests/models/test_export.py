@@ -130,7 +130,7 @@ def test_local_weights_are_used_and_wrong_ones_refused(exporter, exported, tmp_p
         onnxruntime.InferenceSession(p).run(["layer4.1"], {"image": image})[0] for p in (again, exported["resnet18"][1])
     )
     np.testing.assert_allclose(a, b, atol=1e-4)
-    with pytest.raises(BuildError, match="lacks weights"):
+    with pytest.raises(BuildError, match=r"lacks \d+ weights"):
         exporter.export_network(known, checkpoint=bad)
     with pytest.raises(MachineError, match="--checkpoint"):
         exporter.export_network(known)
