@@ -105,17 +105,17 @@ def bisect(
     With t_i = x_i · (D0 - D1), D the halves' vector sums, moving i from 0 to 1 lowers the sum of pairwise squared
     distances inside the halves by 2 (n0 - n1 - t_i) units, so only t is kept and a move changes it by one Gram row.
     """
-    gram = affinity.gram[np.ix_(listed, listed)].astype(np.float64)  # integers below 2^53 stay exact
-    linked = affinity.connected | np.eye(len(affinity.connected), dtype=bool)
-    labels = (linked[highest, listed] & ~linked[lowest, listed]).astype(np.int64)
-    sides = 1 - 2 * labels  # +1 in half 0, -1 in half 1
-    t = gram @ sides.astype(np.float64)
+    gram = affinity.gram[np.ix_(listed, listed)]
+    wide = np.float64 if np.issubdtype(gram.dtype, np.floating) else np.int64
+    second = start_halves(affinity, listed, lowest, highest)
+    sides = np.where(second, -1, 1)  # +1 in half 0, -1 in half 1
+    t = gram[~second].sum(axis=0, dtype=wide) - gram[second].sum(axis=0, dtype=wide)
     for _ in range(rules.sweeps):
         visits = sweep(len(listed)) if sweep else np.arange(len(listed))
         moved, start = False, 0
         while (mover := next_mover(t[visits[start:]], sides[visits[start:]], affinity.unit, sides, rules)) is not None:
             token = visits[start + mover]
-            t -= 2 * sides[token] * gram[token]
+            t -= 2 * sides[token] * gram[token].astype(wide)
             sides[token] = -sides[token]
             start, moved = start + mover + 1, True
         if not moved:
@@ -123,9 +123,14 @@ def bisect(
     return (1 - sides) // 2
 
 
-def next_mover(
-    t: np.ndarray, sides: np.ndarray, unit: float, all_sides: np.ndarray, rules: Rules
-) -> int | None:
+def start_halves(affinity: Affinity, listed: np.ndarray, lowest: int, highest: int) -> np.ndarray:
+    """Who starts in half 1: neighbours of the best connected token that are not the least connected one's (n,) bool."""
+    near_highest = affinity.connected[highest, listed] | (listed == highest)
+    near_lowest = affinity.connected[lowest, listed] | (listed == lowest)
+    return near_highest & ~near_lowest
+
+
+def next_mover(t: np.ndarray, sides: np.ndarray, unit: float, all_sides: np.ndarray, rules: Rules) -> int | None:
     """First position whose token is nearer to the other half, or None."""
     balance = unit * float(all_sides.sum())  # units times n0 - n1
     dead = unit * rules.dead_zone

@@ -38,19 +38,16 @@ float measure(const Kernels& kernels, const Quantiser& from, size_t tokens, Work
 
 Quantised quantise(const Kernels& kernels, const Quantiser& from, size_t tokens, Workspace& work) {
     const float scale = measure(kernels, from, tokens, work);
-    const size_t padded = panels_of(tokens) * kPanel, groups = (from.width + kernels.group - 1) / kernels.group;
-    const size_t row_bytes = groups * kernels.group * kernels.cell_bytes;
-    char* packed = work.packed.reserve(padded * row_bytes);
-    const size_t last = (padded - kPanel) * row_bytes;
-    std::memset(packed + last, 0, kPanel * row_bytes);  // the last panel's spare tokens are zero
-    int32_t* sums = work.sums.reserve(padded);
-    std::fill(sums + tokens, sums + padded, 0);
+    const size_t panels = panels_of(tokens), groups = (from.width + kernels.group - 1) / kernels.group;
+    const size_t panel_bytes = groups * kernels.group * kernels.cell_bytes * kPanel;
+    char* packed = work.packed.reserve(panels * panel_bytes);
+    int32_t* sums = work.sums.reserve(panels * kPanel);
     Quantised result{static_cast<double>(scale) * static_cast<double>(scale), 0};
-    for (size_t p = 0; p < tokens; ++p) {
-        const uint32_t token = work.order[p];
-        int32_t square;
-        kernels.quantise_row(from, token, work.inverse[token], scale, packed, p, &square, &sums[p]);
-        result.largest = std::max(result.largest, square);
+    for (size_t panel = 0; panel < panels; ++panel) {
+        const size_t start = panel * kPanel, count = std::min(kPanel, tokens - start);
+        const int32_t largest = kernels.quantise_panel(from, work.order.data() + start, count, work.inverse.data(),
+                                                       scale, packed + panel * panel_bytes, sums + start);
+        result.largest = std::max(result.largest, largest);
     }
     return result;
 }

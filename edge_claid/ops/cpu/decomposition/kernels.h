@@ -37,10 +37,11 @@ struct Kernels {
 
     // L1 norm of the raw token, squared L2 norm and largest magnitude of the centred one.
     void (*row_statistics)(const Quantiser& from, size_t token, float* energy, float* square, float* largest);
-    // Quantised token into row `row` of the packed panels; gives its squared norm and its sum.
-    // Packed: [panel][group of values][32 tokens][values of the group].
-    void (*quantise_row)(const Quantiser& from, size_t token, float inverse, float scale, void* packed, size_t row,
-                         int32_t* square, int32_t* sum);
+    // Quantised tokens tokens[0..count) of one panel, count at most kPanel; other places of the panel become zero.
+    // inverse: by token. sums: (kPanel) of each token's values. Returns the largest squared norm.
+    // Packed panel: [group of values][kPanel tokens][values of the group].
+    int32_t (*quantise_panel)(const Quantiser& from, const uint32_t* tokens, size_t count, const float* inverse,
+                              float scale, void* panel, int32_t* sums);
     // All of gram and bits for `panels` panels. sums: (32 panels) sums of the quantised tokens.
     void (*gram)(const void* packed, const int32_t* sums, size_t panels, size_t groups, Rounding rounding,
                  Affinity* to);

@@ -13,6 +13,8 @@ namespace {
 using Cell = int16_t;
 constexpr size_t kGroup = 2;
 constexpr size_t kBlockRows = 4, kBlockVectors = 2;  // 8 accumulators of 8 columns: with operands within 16 registers
+constexpr size_t kBlocks = kPanel * kPanel / (kBlockRows * kBlockVectors * 8);
+constexpr size_t kCachedGroups = 96;  // two panels of 12 kB each stay in the L1 cache
 
 // Shifted and saturated: 8 columns a register, two registers -> 16 int16 in order.
 inline __m256i narrowed(__m256i low, __m256i high, __m256i half, __m128i shift) {
@@ -21,31 +23,48 @@ inline __m256i narrowed(__m256i low, __m256i high, __m256i half, __m128i shift) 
     return _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8);
 }
 
-inline void gram_block(const Cell* rows, const Cell* columns, size_t groups, __m256i half, __m128i shift,
-                       int16_t* tile) {
+inline __m256i two(const Cell* row) {
+    int32_t both;
+    __builtin_memcpy(&both, row, sizeof both);
+    return _mm256_set1_epi32(both);
+}
+
+struct Block {
     __m256i sums[kBlockRows][kBlockVectors];
-    for (size_t r = 0; r < kBlockRows; ++r)
-        for (size_t v = 0; v < kBlockVectors; ++v) sums[r][v] = _mm256_setzero_si256();
+};
+
+inline void add_products(const Cell* rows, const Cell* columns, size_t groups, Block* block) {
     for (size_t g = 0; g < groups; ++g) {
         const __m256i* column = reinterpret_cast<const __m256i*>(columns + g * kPanel * kGroup);
         const __m256i first = _mm256_load_si256(column), second = _mm256_load_si256(column + 1);
         for (size_t r = 0; r < kBlockRows; ++r) {
-            const int32_t* row = reinterpret_cast<const int32_t*>(rows + (g * kPanel + r) * kGroup);
-            const __m256i pair = _mm256_set1_epi32(*row);
-            sums[r][0] = _mm256_add_epi32(sums[r][0], _mm256_madd_epi16(pair, first));
-            sums[r][1] = _mm256_add_epi32(sums[r][1], _mm256_madd_epi16(pair, second));
+            const __m256i pair = two(rows + (g * kPanel + r) * kGroup);
+            block->sums[r][0] = _mm256_add_epi32(block->sums[r][0], _mm256_madd_epi16(pair, first));
+            block->sums[r][1] = _mm256_add_epi32(block->sums[r][1], _mm256_madd_epi16(pair, second));
         }
     }
-    for (size_t r = 0; r < kBlockRows; ++r)
-        _mm256_store_si256(reinterpret_cast<__m256i*>(tile + r * kPanel), narrowed(sums[r][0], sums[r][1], half, shift));
 }
 
 void gram_tile(const Cell* rows, const Cell* columns, const int32_t*, size_t groups, int shift, int16_t* tile) {
+    alignas(64) Block partial[kBlocks];
     const __m256i half = _mm256_set1_epi32((1 << shift) >> 1);
     const __m128i count = _mm_cvtsi32_si128(shift);
-    for (size_t c = 0; c < kPanel; c += 16)
-        for (size_t r = 0; r < kPanel; r += kBlockRows)
-            gram_block(rows + r * kGroup, columns + c * kGroup, groups, half, count, tile + r * kPanel + c);
+    for (size_t start = 0; start < groups; start += kCachedGroups) {
+        const size_t some = groups - start < kCachedGroups ? groups - start : kCachedGroups;
+        const size_t skipped = start * kPanel * kGroup;
+        for (size_t b = 0; b < kBlocks; ++b) {
+            const size_t r0 = b % (kPanel / kBlockRows) * kBlockRows, c0 = b / (kPanel / kBlockRows) * 16;
+            Block block = start ? partial[b] : Block{};
+            add_products(rows + skipped + r0 * kGroup, columns + skipped + c0 * kGroup, some, &block);
+            if (start + some < groups) {
+                partial[b] = block;
+                continue;
+            }
+            for (size_t r = 0; r < kBlockRows; ++r)
+                _mm256_store_si256(reinterpret_cast<__m256i*>(tile + (r0 + r) * kPanel + c0),
+                                   narrowed(block.sums[r][0], block.sums[r][1], half, count));
+        }
+    }
 }
 
 inline void transpose_8x8(const int16_t* from, int16_t* to) {
