@@ -86,7 +86,7 @@ def kept_nodes(tree: NodeTree, tau2: float, merge_iou: float) -> tuple[np.ndarra
     rest are dummy nodes, §III-D), unless they overlap their nearest kept ancestor by more than merge_iou: a node lies
     inside its ancestors, so that IoU is the ratio of their areas.
     """
-    energy = tree.energy()
+    energy = np.asarray(tree.energy())
     region_of = np.zeros(len(tree.parents), np.int32)  # row among the kept of the node or its nearest kept ancestor
     kept, parents = [0], [-1]
     for node in range(1, len(tree.parents)):
@@ -127,7 +127,7 @@ def boxes_from_masks(masks: np.ndarray, grid: tuple[int, int], image_size: tuple
     cells = np.unpackbits(masks, axis=1, count=rows * columns, bitorder="little").reshape(-1, rows, columns)
     boxes = np.empty((len(masks), 4), np.float64)
     for axis, cell_count, extent, first in ((1, columns, width, 0), (2, rows, height, 1)):
-        used = cells.any(axis=axis)
+        used = np.any(cells, axis=axis)
         boxes[:, first] = used.argmax(axis=1) * (extent / cell_count)
         boxes[:, first + 2] = (cell_count - used[:, ::-1].argmax(axis=1)) * (extent / cell_count)
     return boxes.astype(np.float32)

@@ -116,7 +116,7 @@ nb::dict timed(const Features& features, size_t rows, size_t columns, const Argu
     const decomposition::Image image = image_of(features, rows, columns);
     check(arguments, image);
     const decomposition::Kernels& kernels = decomposition::kernels_named(isa);
-    const decomposition::LentWorkspace workspace;
+    const decomposition::WorkspacePointer workspace = decomposition::new_workspace();
     nb::dict out;
     nb::list normalise, gram, degrees, ksums, components;
     for (int k = 0; k < repeats; ++k) {
@@ -133,7 +133,9 @@ nb::dict timed(const Features& features, size_t rows, size_t columns, const Argu
     out["degrees"] = degrees;
     out["ksums"] = ksums;
     out["components"] = components;
-    out["workspace_bytes"] = decomposition::workspace_bytes(*workspace);
+    nb::list bytes;
+    bytes.append(static_cast<double>(decomposition::workspace_bytes(*workspace)));
+    out["workspace_bytes"] = bytes;
     return out;
 }
 
@@ -164,6 +166,6 @@ NB_MODULE(_decomposition, m) {
           nb::arg("arguments"), nb::arg("released"), nb::arg("shuffle_seed").none(), nb::arg("seeds").none(),
           nb::arg("isa") = "auto");
     m.def("timed", &timed, nb::arg("features"), nb::arg("rows"), nb::arg("columns"), nb::arg("arguments"),
-          nb::arg("isa"), nb::arg("repeats"), "Seconds by step of each of the repeats, and the workspace's bytes.");
+          nb::arg("isa"), nb::arg("repeats"), "Seconds by step of each of the repeats; workspace_bytes holds one value.");
     m.def("supported_isas", &supported_isas, "Names of the kernels this machine can run, best first.");
 }
