@@ -160,6 +160,26 @@ def test_every_threshold_keeps_its_own_region(isa):
         assert_same_search(reference, scan, tables, k)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("subspaces", [2, 8, 32])
+def test_distances_on_the_very_threshold(isa, subspaces):
+    """Tables on a grid of 254 steps to the threshold, so that rounding down leaves the bound no slack; later rows, of
+    lower image, tie with earlier ones or differ in the last bit."""
+    rng = np.random.default_rng(subspaces)
+    rows = 9000
+    distinct = 0
+    for trial in range(40):
+        steps = np.where(rng.random(rows) < 0.03, 254, rng.integers(256, 300, rows))
+        codes = rng.multinomial(steps, np.full(subspaces, 1 / subspaces)).astype(np.uint8)
+        offsets = rng.normal(size=(subspaces, 1)) * 10.0 ** (trial % 8)  # the larger, the coarser float32 sums are
+        tables = (offsets + rng.uniform(1e-3, 1) * np.arange(256)).astype(np.float32)[None]
+        reference, scan = both(isa, subspaces, codes, np.arange(rows, dtype=np.int32)[::-1].copy())
+        for k in (1, 20):
+            _, distances, _ = assert_same_search(reference, scan, tables, k)
+        distinct += len(np.unique(distances))
+    assert distinct > 30
+
+
 def test_wrong_input_is_refused():
     scan = _scan.CodeScan(8)
     codes, images = np.zeros((3, 8), np.uint8), np.zeros(3, np.int32)

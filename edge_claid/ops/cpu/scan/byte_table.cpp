@@ -26,9 +26,8 @@ void ByteTable::quantise(float threshold) {
     // A float32 sum of M terms is off by at most (M - 1) * 2^-24 of the sum of their magnitudes, to first order.
     const double rounding = std::ldexp(1.02 * (static_cast<double>(subspaces_) + 1.0), -24) * sum_of_magnitudes_;
     const double range = static_cast<double>(threshold) - sum_of_least_ + rounding;
-    // Three roundings of float32 below (difference, scale, product) raise an entry by less than 2^-20 of itself.
-    const double exact = (kDiscard - 1) / range * (1.0 - std::ldexp(1.0, -20));
-    const float scale = static_cast<float>(std::min(exact, 1e30));
+    // Rounding in the lines below is far less than the step from 254 to 255.
+    const float scale = static_cast<float>(std::min((kDiscard - 1) / range, 1e30));
     for (size_t m = 0; m < subspaces_; ++m) {
         const float* row = table_ + m * kCodewords;
         const float least = least_[m];

@@ -5,6 +5,10 @@
 #include <stdexcept>
 #include <thread>
 
+#if defined(_MSC_VER)
+#include <intrin.h>
+#endif
+
 #include "byte_table.h"
 
 namespace scan {
@@ -35,6 +39,16 @@ constexpr size_t kMostBlocks = 8;        // of a tile
 constexpr size_t kDenseShare = 5;         // more survivors than one in so many: scoring all of the next tile is faster
 constexpr int kDenseTiles = 4;           // so many of them, before the pre-scan is tried again
 constexpr size_t kThreadWork = 1 << 18;  // look-ups that are worth a thread
+
+size_t lowest_bit(uint64_t mask) {
+#if defined(_MSC_VER)
+    unsigned long index;
+    _BitScanForward64(&index, mask);
+    return index;
+#else
+    return static_cast<size_t>(__builtin_ctzll(mask));
+#endif
+}
 
 float lowered(std::atomic<float>& shared, float value) {
     float known = shared.load(std::memory_order_relaxed);
@@ -68,7 +82,7 @@ public:
             mask &= store_.live_mask(first * kWords + w);
             const size_t block = w / kWords, lane = w % kWords * kWord;
             for (; mask; mask &= mask - 1, ++survivors)
-                score(codes + block * store_.subspaces() * kBlock, first + block, lane + __builtin_ctzll(mask));
+                score(codes + block * store_.subspaces() * kBlock, first + block, lane + lowest_bit(mask));
         }
         dense_ = survivors > blocks * kBlock / kDenseShare ? kDenseTiles : 0;
     }
