@@ -22,15 +22,15 @@ types: $(VENV)/.installed-dev
 
 install: $(VENV)/.installed
 
-# An ordinary install, not an editable one: what runs here is what a user gets.
-$(VENV)/.installed: pyproject.toml CMakeLists.txt $(SOURCES) $(shell find edge_claid -name '*.py' -o -name '*.toml')
+# Editable, because Python started here finds the sources first, and the compiled parts are not among them.
+$(VENV)/.installed: pyproject.toml CMakeLists.txt $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet .
+	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet ".[dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
 clean:

@@ -1,9 +1,9 @@
 """What Python users call: a gallery that enrols and searches by itself.
 
-    with edge_claid.Pipeline.open() as pipeline, edge_claid.Gallery.open("shop.claid") as gallery:
-        gallery.enroll("photos/", pipeline)
-        for hit in gallery.search(pipeline.describe("query.jpg", box=(120, 80, 340, 300)), k=10):
-            print(hit.image, hit.score, hit.box)
+with edge_claid.Pipeline.open() as pipeline, edge_claid.Gallery.open("shop.claid") as gallery:
+    gallery.enroll("photos/", pipeline)
+    for hit in gallery.search(pipeline.describe("query.jpg", box=(120, 80, 340, 300)), k=10):
+        print(hit.image, hit.score, hit.box)
 """
 
 from __future__ import annotations

@@ -19,9 +19,7 @@ TILE = 300  # width and height of a contact sheet's picture, pixels
 CAPTION = 26  # height of the line under it
 
 
-def with_boxes(
-    pixels: np.ndarray, boxes: Sequence[Box], colour: tuple[int, int, int], caption: str = ""
-) -> np.ndarray:
+def with_boxes(pixels: np.ndarray, boxes: Sequence[Box], colour: tuple[int, int, int], caption: str = "") -> np.ndarray:
     """A copy of the picture, (H, W, 3) uint8 RGB, with boxes and a caption at the first box."""
     drawn = np.ascontiguousarray(pixels).copy()
     thick = max(2, round(max(drawn.shape[:2]) / 200))

@@ -172,7 +172,6 @@ class Pipeline:
                 for future in waiting:
                     future.cancel()
 
-
     def view_scatter(self, pictures: Iterable[tuple[str, np.ndarray]], count: int) -> np.ndarray | None:
         """How much descriptors of one region differ between views of it.
 

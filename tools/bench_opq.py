@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +95,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Linear algebra must not take more threads than the peers are given.
-    threads = next((word for flag, word in zip(os.sys.argv, os.sys.argv[1:], strict=False) if flag == "--threads"), "1")
+    # All of them, and the linear algebra below them, share the same few cores.
+    threads = next((word for flag, word in pairwise(sys.argv) if flag == "--threads"), "1")
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, threads)
+        os.environ[variable] = threads
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     main()

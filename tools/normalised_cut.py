@@ -20,11 +20,14 @@ MOST_CORNERS = 2  # MaskCut §3.1: a foreground holds at most two corners of the
 SMALLEST_SHARE = 0.01  # MaskCut's program: a later mask of less than this share of the tokens is none
 
 
-def normalised_cuts(features: np.ndarray, grid: tuple[int, int], cuts: int = 1, tau: float = TAU) -> list[np.ndarray]:
+def normalised_cuts(
+    features: np.ndarray, grid: tuple[int, int], cuts: int = 1, tau: float = TAU, dense: bool = False
+) -> list[np.ndarray]:
     """Cut foregrounds off the graph of tokens, one after the other.
 
     features: (N, D) float32, any norm; grid: (rows, columns), N = rows * columns, row-major; cuts: how many at most;
-    tau: tokens are connected where their cosine is above it.
+    tau: tokens are connected where their cosine is above it; dense: compute as the published programs do, by the dense
+    solver and with the tokens of earlier masks left in the graph, connected to nothing.
     Returns at most ``cuts`` masks, (rows, columns) bool, each one 8-connected part; they do not overlap. MaskCut sets
     the features of earlier masks to zero; here those tokens leave the graph, which is what that is for.
     """
@@ -34,7 +37,11 @@ def normalised_cuts(features: np.ndarray, grid: tuple[int, int], cuts: int = 1, 
     for cut in range(cuts):
         if len(free) < 3:
             break
-        vector = second_eigenvector(affinity(unit[free], tau))
+        if dense:
+            left = np.isin(np.arange(len(unit)), free)
+            vector = dense_second_eigenvector(affinity(unit * left[:, None], tau))[free]
+        else:
+            vector = second_eigenvector(affinity(unit[free], tau))
         mask = _foreground(vector, free, grid, most_corners=MOST_CORNERS if cuts > 1 else 4)
         if not mask.any() or (cut > 0 and mask.mean() <= SMALLEST_SHARE):
             break
@@ -69,8 +76,13 @@ def second_eigenvector(weights: np.ndarray) -> np.ndarray:
         _, vectors = eigsh(operator, k=1, which="LA", v0=start - known * (known @ start), tol=1e-8)
         return vectors[:, 0] / root
     except ArpackError:
-        _, vectors = eigh(np.diag(root**2) - weights, np.diag(root**2), subset_by_index=[1, 1])
-        return vectors[:, 0]
+        return dense_second_eigenvector(weights)
+
+
+def dense_second_eigenvector(weights: np.ndarray) -> np.ndarray:
+    """As second_eigenvector, by the dense solver."""
+    degrees = np.diag(weights.sum(axis=1))
+    return eigh(degrees - weights, degrees, subset_by_index=[1, 1])[1][:, 0]
 
 
 def _foreground(vector: np.ndarray, free: np.ndarray, grid: tuple[int, int], most_corners: int) -> np.ndarray:

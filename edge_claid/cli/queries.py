@@ -43,7 +43,9 @@ def read_queries(path: Path) -> list[Query]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"queries file {path} cannot be read: {error}") from error
-    queries = [_from_line(line, f"{path} line {number}", path.parent) for number, line in enumerate(lines, 1) if line.strip()]
+    queries = [
+        _from_line(line, f"{path} line {number}", path.parent) for number, line in enumerate(lines, 1) if line.strip()
+    ]
     if not queries:
         raise UsageError(f"queries file {path} holds no query")
     return queries

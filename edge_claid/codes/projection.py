@@ -8,6 +8,8 @@ import numpy as np
 
 from edge_claid.errors import UsageError
 
+MOST_ROWS = 8_000  # regions a small gallery's projection is fitted on at most, so that opening stays quick
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -77,7 +79,7 @@ def small_projection(values: np.ndarray, power: float = 0.5) -> Projection:
     values: (N, D), unit norm. The few directions that N regions span are whitened, and no more of them than a quarter
     of N, for the rest is noise; under 64 regions only the mean is taken off.
     """
-    values = np.asarray(values, np.float32)
+    values = np.asarray(values[:: 1 + len(values) // MOST_ROWS], np.float32)
     if len(values) < 64:
         mean = values.mean(axis=0) if len(values) > 1 else np.zeros(values.shape[1], np.float32)
         return Projection(mean, np.eye(values.shape[1], dtype=np.float32))

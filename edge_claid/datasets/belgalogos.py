@@ -21,8 +21,12 @@ from edge_claid.errors import UsageError
 
 TRUTH = "qset3_internal_and_local.gt"
 QUERY_FILES = ("qset1_internal.qry", "qset3_internal_and_local.qry")
-OTHER_SPELLING = {"Addidas": "Adidas", "Addidas-text": "Adidas-text", "President": "US_President",
-                  "Eleclerc": "ELeclerc"}
+OTHER_SPELLING = {
+    "Addidas": "Adidas",
+    "Addidas-text": "Adidas-text",
+    "President": "US_President",
+    "Eleclerc": "ELeclerc",
+}
 
 
 class Occurrence(NamedTuple):

@@ -80,9 +80,7 @@ def _from_coco(file: Path, content: dict[str, Any], images: str | Path | None) -
     for annotation in content["annotations"]:
         x, y, width, height = (float(v) for v in annotation["bbox"])
         parts[bool(annotation.get("iscrowd"))][str(annotation["image_id"])].append([x, y, x + width, y + height])
-    records = tuple(
-        DatasetImage(i, folder / r["file_name"], r.get("width"), r.get("height")) for i, r in names.items()
-    )
+    records = tuple(DatasetImage(i, folder / r["file_name"], r.get("width"), r.get("height")) for i, r in names.items())
     boxes, crowd = ({image: _array(rows) for image, rows in parts[part].items()} for part in (False, True))
     return BoxDataset(file.stem, records, boxes, crowd)
 
@@ -94,8 +92,9 @@ def _picture_folder(file: Path, first: str, given: str | Path | None) -> Path:
     for place in places:
         if (place / first).is_file():
             return place
-    raise UsageError(f"{file}: its picture {first!r} is in none of {', '.join(map(str, places))}; "
-                     "give the folder of its pictures")
+    raise UsageError(
+        f"{file}: its picture {first!r} is in none of {', '.join(map(str, places))}; give the folder of its pictures"
+    )
 
 
 def _array(rows: list[list[float]]) -> np.ndarray:

@@ -74,12 +74,16 @@ class Dataset:
                 raise UsageError(f"dataset {self.name}: {what} id {twice!r} is given twice; ids must be unique")
         for query in self.queries:
             if query.image not in known:
-                raise UsageError(f"dataset {self.name}: query {query.id!r} names image {query.image!r}, "
-                                 "which is not in its list of images; mend the ground truth")
+                raise UsageError(
+                    f"dataset {self.name}: query {query.id!r} names image {query.image!r}, "
+                    "which is not in its list of images; mend the ground truth"
+                )
             for entry in self.truth.get(query.id, ()):
                 if entry.image not in known:
-                    raise UsageError(f"dataset {self.name}: the truth of query {query.id!r} names image "
-                                     f"{entry.image!r}, which is not in its list of images; mend the ground truth")
+                    raise UsageError(
+                        f"dataset {self.name}: the truth of query {query.id!r} names image "
+                        f"{entry.image!r}, which is not in its list of images; mend the ground truth"
+                    )
 
     def image(self, image_id: str) -> DatasetImage:
         """The picture of that id; KeyError where there is none."""

@@ -37,9 +37,7 @@ def read(folder: Path) -> Dataset:
             Query(str(q["id"]), str(q["image"]), _query_boxes(q), q.get("source", "")) for q in content["queries"]
         )
         truth = {
-            str(query): tuple(
-                Truth(str(t["image"]), _box(t.get("box")), bool(t.get("ignore", False))) for t in entries
-            )
+            str(query): tuple(Truth(str(t["image"]), _box(t.get("box")), bool(t.get("ignore", False))) for t in entries)
             for query, entries in content["truth"].items()
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:

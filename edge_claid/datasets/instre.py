@@ -62,8 +62,10 @@ def _split(file: Path) -> set[str]:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise MachineError(f"{file} needs scipy to be read: pip install scipy, or remove it to ask with the first "
-                           f"{QUERIES_PER_CLASS} pictures of each class") from None
+        raise MachineError(
+            f"{file} needs scipy to be read: pip install scipy, or remove it to ask with the first "
+            f"{QUERIES_PER_CLASS} pictures of each class"
+        ) from None
     try:
         names = loadmat(str(file))["qimlist"].ravel()
         return {str(name.ravel()[0]) for name in names}
@@ -71,8 +73,9 @@ def _split(file: Path) -> set[str]:
         raise UsageError(f"{file}: cannot be read ({error}); fetch it anew") from None
 
 
-def _truth(query: Query, members: dict[str, list[str]], boxes: dict[str, list[Box]], asking: set[str]
-           ) -> tuple[Truth, ...]:
+def _truth(
+    query: Query, members: dict[str, list[str]], boxes: dict[str, list[Box]], asking: set[str]
+) -> tuple[Truth, ...]:
     """Searched pictures of the query's class with its boxes; for an object of S1 also those of its pair in M."""
     subset, name, _ = query.image.split("/")
     found = [(i, box) for i in members[f"{subset}/{name}"] for box in boxes[i]]

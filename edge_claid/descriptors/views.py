@@ -15,9 +15,7 @@ BLUR = 1.8  # largest standard deviation, pixels
 JITTER = 0.08  # of a box's side
 
 
-def augmented_view(
-    pixels: np.ndarray, boxes: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def augmented_view(pixels: np.ndarray, boxes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """One random view of a picture, and where its boxes lie there.
 
     pixels: (H, W, 3) uint8. boxes: (R, 4), pixels. Returns the view, of another size, and (R, 4) float64 boxes in it,

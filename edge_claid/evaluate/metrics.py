@@ -79,8 +79,10 @@ def _query_result(dataset: Dataset, query: Query, rankings: Rankings, searched: 
     returned: dict[str, Sequence[float] | None] = {}
     for image, _, box in ranked:
         if image not in searched:
-            raise UsageError(f"the ranking of query {query.id!r} names image {image!r}, which {dataset.name} does "
-                             "not search; use the dataset's image ids")
+            raise UsageError(
+                f"the ranking of query {query.id!r} names image {image!r}, which {dataset.name} does "
+                "not search; use the dataset's image ids"
+            )
         if image not in removed:
             returned.setdefault(image, box)
     relevant = [image in boxes for image in returned]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # Weights of the best, second and third region in an image's score. The best alone is at the mercy of one region's
@@ -9,11 +11,17 @@ import numpy as np
 BEST_WEIGHTS = np.array([1.0, 0.5, 0.25])
 
 
-def image_score(scores: np.ndarray) -> float:
-    """Weighted mean of the three best of an image's region scores, (R,); at most 1. A lone region counts for all."""
-    best = np.sort(scores)[::-1][: len(BEST_WEIGHTS)]
-    best = np.pad(best, (0, len(BEST_WEIGHTS) - len(best)), mode="edge")
-    return float(best @ BEST_WEIGHTS / BEST_WEIGHTS.sum())
+def image_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Weighted mean of the three best region scores of each image: (R,) each, at least one, to (I,) float64.
+
+    At most 1. Where an image has fewer regions, its last one counts for those that are missing.
+    """
+    best = np.empty((len(scores), len(BEST_WEIGHTS)))
+    for row, own in enumerate(scores):
+        top = np.sort(own)[: -len(BEST_WEIGHTS) - 1 : -1]
+        best[row, : len(top)] = top
+        best[row, len(top) :] = top[-1]
+    return best @ (BEST_WEIGHTS / BEST_WEIGHTS.sum())
 
 
 def agreed_region(boxes: np.ndarray, scores: np.ndarray, temperature: float) -> int:
@@ -29,8 +37,9 @@ def agreed_region(boxes: np.ndarray, scores: np.ndarray, temperature: float) -> 
 
 def overlaps(boxes: np.ndarray) -> np.ndarray:
     """IoU of every box with every other: (R, 4) to (R, R)."""
-    corner = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    opposite = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = np.maximum(opposite - corner, 0).prod(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return shared / np.maximum(areas[:, None] + areas[None, :] - shared, 1e-9)
+    x0, y0, x1, y1 = boxes.T
+    width = np.minimum.outer(x1, x1) - np.maximum.outer(x0, x0)
+    height = np.minimum.outer(y1, y1) - np.maximum.outer(y0, y0)
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    areas = (x1 - x0) * (y1 - y0)
+    return shared / np.maximum(np.add.outer(areas, areas) - shared, 1e-9)

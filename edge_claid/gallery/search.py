@@ -11,7 +11,7 @@ from edge_claid.codes.projection import small_projection
 from edge_claid.codes.space import CodeSpace
 from edge_claid.config import SearchSettings
 from edge_claid.errors import UsageError
-from edge_claid.gallery.localise import agreed_region, image_score
+from edge_claid.gallery.localise import agreed_region, image_scores
 from edge_claid.gallery.scorers import CodeScorer, FloatScorer, Scorer
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Descriptors, Hit
@@ -68,24 +68,21 @@ class GallerySearch:
         # The scan ranks by one region an image; what it finds is ranked again by several, so more are taken than asked.
         wide = len(self) if len(queries) > 1 else min(len(self), max(self._settings.shortlist, 2 * count))
         images = self._scorer.candidates(queries[0], wide)
-        answers = [self._answers(query, images) for query in queries]
-        scores = np.mean([score for score, _ in answers], axis=0)
+        found = [self._scorer.region_scores(query, images) for query in queries]
+        scores = np.mean([image_scores(regions) for regions in found], axis=0)
         order = np.argsort(-scores, kind="stable")[:count]
-        boxes = np.array([box for _, box in answers])[:, order]
-        around = np.concatenate([boxes[:, :, :2].min(axis=0), boxes[:, :, 2:].max(axis=0)], axis=1)
+        boxes = np.array([self._boxes(images[order], [regions[i] for i in order]) for regions in found])
+        around = np.concatenate([boxes[:, :, :2].min(axis=0), boxes[:, :, 2:].max(axis=0)], axis=1).tolist()
         rows = self._gallery.images_by_id(self._index.image_ids[images[order]])
         return [
-            Hit(row.path, row.root, float(score), (float(b[0]), float(b[1]), float(b[2]), float(b[3])), row.label)
-            for row, score, b in zip(rows, scores[order], around, strict=True)
+            Hit(row.path, row.root, score, (box[0], box[1], box[2], box[3]), row.label)
+            for row, score, box in zip(rows, scores[order].tolist(), around, strict=True)
         ]
 
-    def _answers(self, query: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Score (n,) and box (n, 4) of each of these images for one object."""
-        assert self._scorer is not None
-        scores = np.empty(len(images))
-        boxes = np.empty((len(images), 4))
-        for row, (image, found) in enumerate(zip(images, self._scorer.region_scores(query, images), strict=True)):
-            scores[row] = image_score(found)
+    def _boxes(self, images: np.ndarray, scores: list[np.ndarray]) -> list[np.ndarray]:
+        """One object's box in each of these images, (4,) each. scores: of all regions of each image."""
+        boxes = []
+        for image, own_scores in zip(images, scores, strict=True):
             own = self._index.boxes[self._index.starts[image] : self._index.starts[image + 1]]
-            boxes[row] = own[agreed_region(own, found, self._settings.temperature)]
-        return scores, boxes
+            boxes.append(own[agreed_region(own, own_scores, self._settings.temperature)])
+        return boxes

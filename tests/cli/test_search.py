@@ -82,7 +82,9 @@ def test_regions_are_told_and_drawn(tmp_path):
     assert (tmp_path / "levels" / "db_can_00-level1.jpg").is_file()
 
 
-@pytest.mark.parametrize("arguments", [(), ("--queries",), ("--box", "1,2,3"), ("--box", "5000,0,5010,9"), ("-k", "-1")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("--queries",), ("--box", "1,2,3"), ("--box", "5000,0,5010,9"), ("-k", "-1")]
+)
 def test_wrong_use_is_exit_2(gallery, arguments, tmp_path):
     query = [SAMPLES / "db_can_00.jpg"] if arguments else []
     (tmp_path / "empty.jsonl").write_text("")

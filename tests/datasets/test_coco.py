@@ -17,13 +17,21 @@ def coco(tmp_path: Path) -> Path:
     (tmp_path / "val2017" / "000000000139.jpg").write_bytes(b"")
     (tmp_path / "annotations").mkdir()
     file = tmp_path / "annotations" / "instances_val2017.json"
-    file.write_text(json.dumps({
-        "images": [{"id": 139, "file_name": "000000000139.jpg", "width": 640, "height": 426},
-                   {"id": 285, "file_name": "000000000285.jpg", "width": 586, "height": 640}],
-        "annotations": [{"image_id": 139, "bbox": [10, 20, 5, 6], "iscrowd": 0},
-                        {"image_id": 139, "bbox": [0, 0, 9, 9], "iscrowd": 1},
-                        {"image_id": 139, "bbox": [1, 1, 2.5, 2], "iscrowd": 0}],
-    }))
+    file.write_text(
+        json.dumps(
+            {
+                "images": [
+                    {"id": 139, "file_name": "000000000139.jpg", "width": 640, "height": 426},
+                    {"id": 285, "file_name": "000000000285.jpg", "width": 586, "height": 640},
+                ],
+                "annotations": [
+                    {"image_id": 139, "bbox": [10, 20, 5, 6], "iscrowd": 0},
+                    {"image_id": 139, "bbox": [0, 0, 9, 9], "iscrowd": 1},
+                    {"image_id": 139, "bbox": [1, 1, 2.5, 2], "iscrowd": 0},
+                ],
+            }
+        )
+    )
     return file
 
 

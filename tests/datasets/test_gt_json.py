@@ -13,11 +13,15 @@ from edge_claid.errors import UsageError
 
 def write(folder: Path, **changes) -> Path:
     content = {
-        "images": [{"id": "a", "file": "images/a.jpg", "width": 8, "height": 6, "source": "shop"},
-                   {"id": "b", "file": "images/b.jpg"}],
-        "queries": [{"id": "q", "image": "a", "box": [1, 2, 3, 4], "source": "shop"},
-                    {"id": "m", "image": "a", "boxes": [[1, 2, 3, 4], [0, 0, 2, 2]]},
-                    {"id": "w", "image": "b", "box": None}],
+        "images": [
+            {"id": "a", "file": "images/a.jpg", "width": 8, "height": 6, "source": "shop"},
+            {"id": "b", "file": "images/b.jpg"},
+        ],
+        "queries": [
+            {"id": "q", "image": "a", "box": [1, 2, 3, 4], "source": "shop"},
+            {"id": "m", "image": "a", "boxes": [[1, 2, 3, 4], [0, 0, 2, 2]]},
+            {"id": "w", "image": "b", "box": None},
+        ],
         "truth": {"q": [{"image": "b", "box": [0, 0, 5, 5], "ignore": False}, {"image": "a", "box": None}]},
     }
     content.update(changes)

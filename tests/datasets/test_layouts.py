@@ -21,13 +21,16 @@ def tree(folder: Path, files: dict[str, str]) -> Path:
 @pytest.fixture
 def oxford(tmp_path: Path) -> Path:
     names = ["all_souls_000013", "all_souls_000026", "oxford_002985", "all_souls_000110", "keble_000245"]
-    return tree(tmp_path, {
-        **{f"jpg/{name}.jpg": "" for name in names},
-        "lab/all_souls_1_query.txt": "oxc1_all_souls_000013 136.5 34.1 648.5 955.7\n",
-        "lab/all_souls_1_good.txt": "all_souls_000026\nall_souls_000013\n",
-        "lab/all_souls_1_ok.txt": "oxford_002985\n",
-        "lab/all_souls_1_junk.txt": "all_souls_000110\n",
-    })
+    return tree(
+        tmp_path,
+        {
+            **{f"jpg/{name}.jpg": "" for name in names},
+            "lab/all_souls_1_query.txt": "oxc1_all_souls_000013 136.5 34.1 648.5 955.7\n",
+            "lab/all_souls_1_good.txt": "all_souls_000026\nall_souls_000013\n",
+            "lab/all_souls_1_ok.txt": "oxford_002985\n",
+            "lab/all_souls_1_junk.txt": "all_souls_000110\n",
+        },
+    )
 
 
 def test_oxford(oxford: Path) -> None:
@@ -36,7 +39,9 @@ def test_oxford(oxford: Path) -> None:
     assert (query.id, query.image, query.source) == ("all_souls_1", "all_souls_000013", "all_souls")
     assert query.boxes == ((136.5, 34.1, 648.5, 955.7),)
     assert dataset.truth["all_souls_1"] == (
-        Truth("all_souls_000026"), Truth("all_souls_000013"), Truth("oxford_002985"),
+        Truth("all_souls_000026"),
+        Truth("all_souls_000013"),
+        Truth("oxford_002985"),
         Truth("all_souls_000110", ignore=True),
     )
     # The query's own picture and junk leave the ranking: good, wrong, ok are left.
@@ -46,11 +51,17 @@ def test_oxford(oxford: Path) -> None:
 
 
 def test_paris_has_subfolders_and_no_prefix(tmp_path: Path) -> None:
-    folder = tree(tmp_path, {
-        "paris/defense/paris_defense_000605.jpg": "", "paris/eiffel/paris_eiffel_000001.jpg": "",
-        "gt/defense_1_query.txt": "paris_defense_000605 1 2 3 4", "gt/defense_1_good.txt": "paris_eiffel_000001\n",
-        "gt/defense_1_ok.txt": "", "gt/defense_1_junk.txt": "\n",
-    })
+    folder = tree(
+        tmp_path,
+        {
+            "paris/defense/paris_defense_000605.jpg": "",
+            "paris/eiffel/paris_eiffel_000001.jpg": "",
+            "gt/defense_1_query.txt": "paris_defense_000605 1 2 3 4",
+            "gt/defense_1_good.txt": "paris_eiffel_000001\n",
+            "gt/defense_1_ok.txt": "",
+            "gt/defense_1_junk.txt": "\n",
+        },
+    )
     dataset = open_dataset(folder)
     assert dataset.queries[0].image == "paris_defense_000605"
     assert dataset.truth["defense_1"] == (Truth("paris_eiffel_000001"),)
@@ -87,19 +98,27 @@ BELGA = """0\tAdidas\t001.jpg\tlogo\t1\t10\t20\t30\t40
 
 @pytest.fixture
 def belga(tmp_path: Path) -> Path:
-    return tree(tmp_path, {
-        **{f"images/00{n}.jpg": "" for n in range(1, 5)},
-        "qset3_internal_and_local.gt": BELGA,
-        "qset1_internal.qry": "Addidas1 001.jpg 10 20 30 40\nPresident12 002.jpg 7 7 8 8\n",
-    })
+    return tree(
+        tmp_path,
+        {
+            **{f"images/00{n}.jpg": "" for n in range(1, 5)},
+            "qset3_internal_and_local.gt": BELGA,
+            "qset1_internal.qry": "Addidas1 001.jpg 10 20 30 40\nPresident12 002.jpg 7 7 8 8\n",
+        },
+    )
 
 
 def test_belgalogos(belga: Path) -> None:
     dataset = open_dataset(belga)
     assert [(q.id, q.image, q.source) for q in dataset.queries] == [
-        ("Addidas1", "001.jpg", "Adidas"), ("President12", "002.jpg", "US_President")]
+        ("Addidas1", "001.jpg", "Adidas"),
+        ("President12", "002.jpg", "US_President"),
+    ]
     assert dataset.truth["Addidas1"] == (
-        Truth("001.jpg", (10, 20, 30, 40)), Truth("002.jpg", (1, 2, 3, 4), ignore=True), Truth("003.jpg", (5, 5, 9, 9)))
+        Truth("001.jpg", (10, 20, 30, 40)),
+        Truth("002.jpg", (1, 2, 3, 4), ignore=True),
+        Truth("003.jpg", (5, 5, 9, 9)),
+    )
     assert len(dataset.images) == 4
 
 
@@ -116,14 +135,19 @@ def test_belgalogos_without_qset1(belga: Path) -> None:
 
 @pytest.mark.parametrize("boxes", ["bbox", "merge_bbox"])
 def test_instance(tmp_path: Path, boxes: str) -> None:
-    folder = tree(tmp_path, {
-        **{f"Images/{name}/{name}_000{n}.jpg": "" for name in ("Woman", "Car4") for n in (1, 2, 3)},
-        f"{boxes}/Woman.txt": "Woman_0001\t10\t20\t5\t6\nWoman_0003\t1\t1\t2\t2\n",
-        f"{boxes}/Car4.txt": "Car4_0002 0 0 4 4\n",
-    })
+    folder = tree(
+        tmp_path,
+        {
+            **{f"Images/{name}/{name}_000{n}.jpg": "" for name in ("Woman", "Car4") for n in (1, 2, 3)},
+            f"{boxes}/Woman.txt": "Woman_0001\t10\t20\t5\t6\nWoman_0003\t1\t1\t2\t2\n",
+            f"{boxes}/Car4.txt": "Car4_0002 0 0 4 4\n",
+        },
+    )
     dataset = open_dataset(folder)
     assert [(q.id, q.image, q.boxes) for q in dataset.queries] == [
-        ("Car4", "Car4_0002", ((0, 0, 4, 4),)), ("Woman", "Woman_0001", ((10, 20, 15, 26),))]
+        ("Car4", "Car4_0002", ((0, 0, 4, 4),)),
+        ("Woman", "Woman_0001", ((10, 20, 15, 26),)),
+    ]
     assert dataset.truth["Woman"] == (Truth("Woman_0001", (10, 20, 15, 26)), Truth("Woman_0003", (1, 1, 3, 3)))
     (folder / boxes / "Woman.txt").write_text("Woman_0001 10 20 x 6")
     with pytest.raises(UsageError, match=r"Woman\.txt.*4 numbers"):
@@ -150,7 +174,9 @@ def test_instre(instre: Path) -> None:
     # 006 of its class, and b's box, the second line, in the searched pictures of the pair.
     assert dataset.truth[query.id] == (
         Truth("INSTRE-S1/01b_bear/006.jpg", (6, 2, 16, 22)),
-        Truth("INSTRE-M/01/006.jpg", (50, 6, 52, 8)), Truth("INSTRE-M/01/007.jpg", (50, 7, 52, 9)))
+        Truth("INSTRE-M/01/006.jpg", (50, 6, 52, 8)),
+        Truth("INSTRE-M/01/007.jpg", (50, 7, 52, 9)),
+    )
     assert dataset.truth["INSTRE-S1/01a_book/001.jpg"][-1] == Truth("INSTRE-M/01/007.jpg", (7, 0, 8, 1))
     assert dataset.truth["INSTRE-S2/01_ball/001.jpg"] == (Truth("INSTRE-S2/01_ball/006.jpg", (6, 2, 16, 22)),)
 

@@ -32,8 +32,13 @@ class ColourPipeline:
 def colour_dataset(folder: Path) -> Dataset:
     """Two red, two blue pictures and a grey one; a red one has a copy of the same content."""
     random = np.random.default_rng(0)
-    colours = {"red": (220, 20, 20), "red2": (200, 40, 30), "blue": (20, 20, 220), "blue2": (40, 30, 200),
-               "grey": (120, 120, 120)}
+    colours = {
+        "red": (220, 20, 20),
+        "red2": (200, 40, 30),
+        "blue": (20, 20, 220),
+        "blue2": (40, 30, 200),
+        "grey": (120, 120, 120),
+    }
     (folder / "images").mkdir()
     for name, colour in colours.items():
         pixels = np.clip(random.normal(colour, 8, (20, 20, 3)), 0, 255).astype(np.uint8)
@@ -45,10 +50,10 @@ def colour_dataset(folder: Path) -> Dataset:
     content = {
         "images": images,
         "queries": [{"id": "q-red", "image": "i-red", "box": [2, 2, 18, 18]}, {"id": "q-blue", "image": "i-blue"}],
-        "truth": {"q-red": [{"image": "i-red2", "box": whole}, {"image": "i-red_copy", "box": whole}],
-                  "q-blue": [{"image": "i-blue2", "box": [0, 0, 20, 10]}]},
+        "truth": {
+            "q-red": [{"image": "i-red2", "box": whole}, {"image": "i-red_copy", "box": whole}],
+            "q-blue": [{"image": "i-blue2", "box": [0, 0, 20, 10]}],
+        },
     }
     (folder / "gt.json").write_text(json.dumps(content))
     return open_dataset(folder)
-
-

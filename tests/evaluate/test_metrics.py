@@ -59,8 +59,13 @@ def test_own_picture_is_out_even_without_a_truth_entry() -> None:
 
 def test_miou_over_pairs_and_best_of_true_boxes() -> None:
     truth = {
-        "q": (Truth("b", (0, 0, 10, 10)), Truth("b", (20, 0, 30, 10)), Truth("b", (22, 0, 32, 10), ignore=True),
-              Truth("c", (0, 0, 4, 4)), Truth("e", None)),
+        "q": (
+            Truth("b", (0, 0, 10, 10)),
+            Truth("b", (20, 0, 30, 10)),
+            Truth("b", (22, 0, 32, 10), ignore=True),
+            Truth("c", (0, 0, 4, 4)),
+            Truth("e", None),
+        ),
         "r": (Truth("d", (0, 0, 10, 10)),),
     }
     rankings = {

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_claid.gallery.localise import agreed_region, image_score, overlaps
+from edge_claid.gallery.localise import agreed_region, image_scores, overlaps
 
 
 def test_score_is_the_weighted_mean_of_the_three_best():
-    assert image_score(np.array([0.1, 0.9, 0.5, 0.7])) == pytest.approx((0.9 + 0.35 + 0.125) / 1.75)
+    assert image_scores([np.array([0.1, 0.9, 0.5, 0.7])])[0] == pytest.approx((0.9 + 0.35 + 0.125) / 1.75)
 
 
 def test_a_lone_region_counts_for_all():
-    assert image_score(np.array([0.4])) == pytest.approx(0.4)
+    np.testing.assert_allclose(image_scores([np.array([0.4]), np.array([0.2, 0.6])]), [0.4, (0.6 + 0.15) / 1.75])
 
 
 def test_overlap_of_known_boxes():
@@ -30,7 +30,9 @@ def test_regions_that_agree_outvote_a_lone_best_one():
     assert agreed_region(boxes, scores, temperature=0.001) == 0
 
 
-@given(st.lists(st.tuples(*[st.floats(0, 500)] * 2, *[st.floats(1, 200)] * 2, st.floats(-1, 1)), min_size=1, max_size=30))
+@given(
+    st.lists(st.tuples(*[st.floats(0, 500)] * 2, *[st.floats(1, 200)] * 2, st.floats(-1, 1)), min_size=1, max_size=30)
+)
 def test_the_answer_is_one_of_the_regions(rows):
     values = np.array(rows)
     boxes = np.concatenate([values[:, :2], values[:, :2] + values[:, 2:4]], axis=1)
@@ -39,4 +41,4 @@ def test_the_answer_is_one_of_the_regions(rows):
     assert (matrix <= 1 + 1e-9).all()
     np.testing.assert_allclose(np.diag(matrix), 1)
     assert 0 <= agreed_region(boxes, values[:, 4], 0.12) < len(boxes)
-    assert image_score(values[:, 4]) <= values[:, 4].max() + 1e-12
+    assert image_scores([values[:, 4]])[0] <= values[:, 4].max() + 1e-12

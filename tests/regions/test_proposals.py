@@ -23,8 +23,9 @@ def test_thirty_rectangles_in_four_scales() -> None:
     assert regions.boxes.dtype == np.float32
     assert regions.boxes[0].tolist() == [0, 0, 600, 300]
     # Two by two with half overlap: sides of two thirds.
-    np.testing.assert_allclose(regions.boxes[1:5], [[0, 0, 400, 200], [200, 0, 600, 200], [0, 100, 400, 300],
-                                                    [200, 100, 600, 300]], rtol=1e-6)
+    np.testing.assert_allclose(
+        regions.boxes[1:5], [[0, 0, 400, 200], [200, 0, 600, 200], [0, 100, 400, 300], [200, 100, 600, 300]], rtol=1e-6
+    )
     assert regions.parents.tolist() == [-1] + [0] * 29
     for low in (1, 5, 14):
         assert regions.boxes[low:, :2].min() == 0

@@ -1,0 +1,3 @@
+import numpy as np
+
+def pool_boxes(values: np.ndarray, boxes: np.ndarray, power: float) -> np.ndarray: ...
