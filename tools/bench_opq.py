@@ -97,8 +97,6 @@ def main() -> None:
 if __name__ == "__main__":
     # All of them, and the linear algebra below them, share the same few cores.
     threads = next((word for flag, word in pairwise(sys.argv) if flag == "--threads"), "1")
-    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = threads
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     main()
