@@ -95,8 +95,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # All of them, and the linear algebra below them, share the same few cores.
     threads = next((word for flag, word in pairwise(sys.argv) if flag == "--threads"), "1")
-    if hasattr(os, "sched_setaffinity"):
+    if os.environ.get("OPENBLAS_NUM_THREADS") != threads:  # numpy reads it when it is loaded, so start again
+        names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **dict.fromkeys(names, threads)})
+    if hasattr(os, "sched_setaffinity"):  # and our own threads share the same few cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     main()
