@@ -28,17 +28,27 @@ def with_boxes(pixels: np.ndarray, boxes: Sequence[Box], colour: tuple[int, int,
         cv2.rectangle(drawn, (x0, y0), (x1 - 1, y1 - 1), colour, thick)
     if caption and boxes:
         x, y = round(float(boxes[0][0])), round(float(boxes[0][1]))
-        write_text(drawn, caption, (max(x, 0), max(y - 4, 16)), colour)
+        size = min(max(max(drawn.shape[:2]) / 1000, 0.35), 2.0)
+        write_text(drawn, caption, (max(x, 0), max(y - 4, round(30 * size))), colour, size)
     return drawn
 
 
-def write_text(pixels: np.ndarray, text: str, place: tuple[int, int], colour: tuple[int, int, int]) -> None:
+def write_text(
+    pixels: np.ndarray, text: str, place: tuple[int, int], colour: tuple[int, int, int], size: float = 0.5
+) -> None:
     """A line of text on a white ground, its lower left corner at `place`; letters OpenCV lacks become '?'."""
     plain = text.encode("ascii", "replace").decode()
-    (width, height), base = cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    (width, height), base = cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
     x, y = place
     cv2.rectangle(pixels, (x, y - height - 3), (x + width + 2, y + base), (255, 255, 255), -1)
-    cv2.putText(pixels, plain, (x + 1, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+    cv2.putText(pixels, plain, (x + 1, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
+
+
+def fitting(text: str, width: int) -> str:
+    """The text, its end cut off so far that a line of it is no wider than `width` pixels."""
+    while len(text) > 4 and cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0] > width:
+        text = text[: -4 if text.endswith("...") else -1].rstrip(".") + "..."
+    return text
 
 
 def region_levels(frame: Frame, regions: Regions) -> list[np.ndarray]:
@@ -83,7 +93,7 @@ def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], colum
         small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         y, x = top + (TILE - size[1]) // 2, left + (TILE - size[0]) // 2
         sheet[y : y + size[1], x : x + size[0]] = small
-        write_text(sheet, caption[-36:], (left + 4, top + TILE + 14), (20, 20, 20))
+        write_text(sheet, fitting(caption, TILE - 10), (left + 4, top + TILE + 14), (20, 20, 20))
     return sheet
 
 
