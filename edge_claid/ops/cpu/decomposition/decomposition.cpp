@@ -103,9 +103,11 @@ struct KSums {
     int32_t unit;
     size_t columns;  // a multiple of kPanel
     Workspace& work;
+    size_t moves = 0, start_rows = 0;
 
     // Fills t = products with half 0 minus products with half 1; returns n0 - n1.
-    int32_t start(const Node& node, const uint64_t* second) const {
+    int32_t start(const Node& node, const uint64_t* second) {
+        start_rows += node.count;
         uint32_t *first_rows = work.first_rows.data(), *second_rows = work.second_rows.data();
         size_t n0 = 0, n1 = 0;
         for (size_t k = 0; k < node.count; ++k) {
@@ -121,7 +123,7 @@ struct KSums {
         return static_cast<int32_t>(n0) - static_cast<int32_t>(n1);
     }
 
-    void cut(const Node& node, uint64_t* second) const {
+    void cut(const Node& node, uint64_t* second) {
         start_halves(affinity, node, (columns + 63) / 64, second);
         int32_t balance = start(node, second) * unit;
         int32_t* t = work.t.data();
@@ -134,6 +136,7 @@ struct KSums {
                 balance -= 2 * side * unit;
                 kernels.subtract_row(affinity.gram + p * affinity.gram_stride, side, columns, t);
                 moved = true;
+                ++moves;
                 if (++p < columns) p = kernels.next_mover(t, node.members, second, balance, p, columns);
             }
             if (!moved) return;
@@ -158,10 +161,12 @@ Tree decompose(const Kernels& kernels, const Image& image, const Settings& setti
     work.t.reserve(padded);
     work.first_rows.reserve(tokens);
     work.second_rows.reserve(tokens);
-    const KSums ksums{kernels, affinity, unit, padded, work};
+    KSums ksums{kernels, affinity, unit, padded, work};
     Hierarchy hierarchy(kernels, image, {settings.tau1, settings.smallest, settings.max_nodes, false}, affinity, work,
                         timing);
-    return hierarchy.grow([&](const Node& node, uint64_t* second) { ksums.cut(node, second); });
+    Tree tree = hierarchy.grow([&](const Node& node, uint64_t* second) { ksums.cut(node, second); });
+    if (timing) timing->moves = ksums.moves, timing->start_rows = ksums.start_rows;
+    return tree;
 }
 
 WorkspacePointer new_workspace() { return WorkspacePointer(new Workspace); }

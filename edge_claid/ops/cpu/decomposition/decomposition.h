@@ -47,9 +47,10 @@ struct NotFinite : std::runtime_error {
         : std::runtime_error("tokens are not finite, or so large that their norm is not: check the network's output") {}
 };
 
-// Seconds by step, filled where a pointer to it is given.
+// Seconds by step, and the Gram rows that the cuts went through; filled where a pointer to it is given.
 struct Timing {
     double normalise = 0, gram = 0, degrees = 0, ksums = 0, components = 0;
+    size_t moves = 0, start_rows = 0;
 };
 
 class Workspace;  // memory of one thread, kept between images

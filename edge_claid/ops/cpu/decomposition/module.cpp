@@ -111,32 +111,28 @@ nb::tuple decompose_float(const Features& features, size_t rows, size_t columns,
     return arrays_of(tree);
 }
 
-nb::dict timed(const Features& features, size_t rows, size_t columns, const Arguments& arguments,
+nb::list timed(const Features& features, size_t rows, size_t columns, const Arguments& arguments,
                const std::string& isa, int repeats) {
     const decomposition::Image image = image_of(features, rows, columns);
     check(arguments, image);
     const decomposition::Kernels& kernels = decomposition::kernels_named(isa);
     const decomposition::WorkspacePointer workspace = decomposition::new_workspace();
-    nb::dict out;
-    nb::list normalise, gram, degrees, ksums, components;
+    nb::list runs;
     for (int k = 0; k < repeats; ++k) {
         decomposition::Timing timing;
         decomposition::decompose(kernels, image, arguments.settings(), *workspace, &timing);
-        normalise.append(timing.normalise);
-        gram.append(timing.gram);
-        degrees.append(timing.degrees);
-        ksums.append(timing.ksums);
-        components.append(timing.components);
+        nb::dict run;
+        run["normalise"] = timing.normalise;
+        run["gram"] = timing.gram;
+        run["degrees"] = timing.degrees;
+        run["ksums"] = timing.ksums;
+        run["components"] = timing.components;
+        run["moves"] = timing.moves;
+        run["start_rows"] = timing.start_rows;
+        run["workspace_bytes"] = decomposition::workspace_bytes(*workspace);
+        runs.append(run);
     }
-    out["normalise"] = normalise;
-    out["gram"] = gram;
-    out["degrees"] = degrees;
-    out["ksums"] = ksums;
-    out["components"] = components;
-    nb::list bytes;
-    bytes.append(static_cast<double>(decomposition::workspace_bytes(*workspace)));
-    out["workspace_bytes"] = bytes;
-    return out;
+    return runs;
 }
 
 std::vector<std::string> supported_isas() {
@@ -166,6 +162,6 @@ NB_MODULE(_decomposition, m) {
           nb::arg("arguments"), nb::arg("released"), nb::arg("shuffle_seed").none(), nb::arg("seeds").none(),
           nb::arg("isa") = "auto");
     m.def("timed", &timed, nb::arg("features"), nb::arg("rows"), nb::arg("columns"), nb::arg("arguments"),
-          nb::arg("isa"), nb::arg("repeats"), "Seconds by step of each of the repeats; workspace_bytes holds one value.");
+          nb::arg("isa"), nb::arg("repeats"), "Of each repeat: seconds by step, Gram rows gone through, bytes of the workspace.");
     m.def("supported_isas", &supported_isas, "Names of the kernels this machine can run, best first.");
 }
