@@ -38,5 +38,5 @@ def test_a_sheet_holds_every_picture():
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="in the way|file"):
+    with pytest.raises(StorageError, match="cannot be written"):
         drawing.save_picture(tmp_path / "file" / "x.jpg", np.zeros((4, 4, 3), np.uint8))
