@@ -234,7 +234,9 @@ def test_interrupted_goes_on(shop: Shop) -> None:
     for i in range(12):
         shop.picture(f"{i:02}.png", i)
     program = f"""
-import sys, time
+import signal, sys, time
+# A suite that was started in the background inherits an ignored SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {str(GALLERY_TESTS)!r})
 from made_up import MadeUpPipeline
 from edge_claid.frames import open_source
