@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from edge_claid.config import RegionSettings
-from edge_claid.errors import UsageError
+from edge_claid.errors import BadImageError, UsageError
 from edge_claid.records import Regions, Tokens
 
 
@@ -68,15 +68,23 @@ class ClaidDetector:
         kept, parents = kept_nodes(tree, chosen.tau2, chosen.merge_iou)
         return regions_from_nodes(tree, kept, parents, tokens)
 
-    def detect_batch(self, batch: Sequence[Tokens], threads: int) -> list[Regions]:
+    def detect_batch(self, batch: Sequence[Tokens], threads: int) -> list[Regions | BadImageError]:
         """Regions of many pictures, in their order, over `threads` threads; the same as one by one.
 
-        The op works without the interpreter's lock and each thread has memory of its own.
+        A picture that cannot be used has its error in its place: it never ends the batch. The op works without the
+        interpreter's lock and each thread has memory of its own.
+        Raises UsageError where tokens do not fit their grid, or for less than one thread.
         """
         if threads < 1:
             raise UsageError(f"{threads} threads: at least one is needed")
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(self.detect, batch))
+            return list(pool.map(self._detect_or_error, batch))
+
+    def _detect_or_error(self, tokens: Tokens) -> Regions | BadImageError:
+        try:
+            return self.detect(tokens)
+        except BadImageError as error:
+            return error
 
 
 def kept_nodes(tree: NodeTree, tau2: float, merge_iou: float) -> tuple[np.ndarray, np.ndarray]:

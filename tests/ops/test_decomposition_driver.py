@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +21,26 @@ EMULATOR, CROSS_COMPILER = "qemu-aarch64", "aarch64-linux-gnu-g++"
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 
 
+CMAKE = shutil.which("cmake", path=str(Path(sys.executable).parent)) or shutil.which("cmake")
+
+
 def need(*programs: str) -> None:
+    if CMAKE is None:
+        pytest.skip("cmake is not installed")
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
 
 
 def built_driver(folder: Path, *definitions: str) -> Path:
-    subprocess.run(["cmake", "-S", SOURCE, "-B", folder, *definitions], check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", folder, "-j", "2"], check=True, capture_output=True)
+    subprocess.run([CMAKE, "-S", SOURCE, "-B", folder, *definitions], check=True, capture_output=True)
+    subprocess.run([CMAKE, "--build", folder, "-j", "2"], check=True, capture_output=True)
     return folder / "decomposition_driver"
 
 
 @pytest.fixture(scope="module")
 def arm_driver(tmp_path_factory):
-    need("cmake", EMULATOR, CROSS_COMPILER)
+    need(EMULATOR, CROSS_COMPILER)
     return built_driver(
         tmp_path_factory.mktemp("arm64"),
         "-DCMAKE_BUILD_TYPE=Release",
@@ -47,7 +53,7 @@ def arm_driver(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sanitized_driver(tmp_path_factory):
-    need("cmake", "c++")
+    need("c++")
     return built_driver(
         tmp_path_factory.mktemp("sanitized"), "-DCMAKE_BUILD_TYPE=RelWithDebInfo", f"-DCMAKE_CXX_FLAGS={SANITIZE}"
     )

@@ -166,3 +166,14 @@ def test_tokens_that_are_not_finite_are_a_bad_image():
     tokens = Tokens(np.full((16, 8), np.nan, np.float32), (4, 4), (40, 40))
     with pytest.raises(BadImageError, match="not finite"):
         ClaidDetector(PLAIN, decomposition_op.decompose).detect(tokens)
+
+
+def test_a_bad_picture_does_not_end_a_batch():
+    rng = np.random.default_rng(2)
+    good = Tokens(rng.normal(size=(64, 8)).astype(np.float32), (8, 8), (40, 40))
+    bad = Tokens(np.full((64, 8), np.inf, np.float32), (8, 8), (40, 40))
+    detector = ClaidDetector(PLAIN, decomposition_op.decompose)
+    first, error, last = detector.detect_batch([good, bad, good], threads=2)
+    assert isinstance(error, BadImageError)
+    assert same(first, detector.detect(good))
+    assert same(last, first)
