@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import statistics
 import time
 from collections.abc import Callable
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -25,6 +28,7 @@ from edge_claid.codes.pq import train_pq
 from edge_claid.ops.cpu._scan import CodeScan
 from edge_claid.ops.reference.scan import code_distances
 
+RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 REGIONS_AN_IMAGE = 30
 SUBSPACE_WIDTH = 8
 ENCODED = 1 << 17
@@ -162,6 +166,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     result = measured(options)
+    result |= {
+        "machine": platform.processor() or platform.machine(),
+        "versions": {"faiss": faiss.__version__, "numpy": np.__version__},
+        "date": date.today().isoformat(),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    name = f"scan_{options.n:.0e}x{options.bytes}_{options.queries}_{result['isa']}.json".replace("+0", "")
+    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
     if options.json:
         print(json.dumps(result))
         return
