@@ -51,7 +51,7 @@ class NetworkSettings:
     vit: str = "dinov2-s14-focus"
     vit_variant: str = "int8"
     token_layer: int = 8
-    vit_side: int = 518
+    vit_side: int = 448
     descriptor: str = "efficientnet-lite0"
     descriptor_side: int = 896
 
@@ -80,7 +80,7 @@ class CodeSettings:
     bytes: int = 16
     width: int = 256
     whitening: float = 0.5
-    views: int = 120
+    views: int = 64
     views_each: int = 4
 
 

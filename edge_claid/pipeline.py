@@ -25,7 +25,7 @@ from edge_claid.frames.letterbox import resize, size_by_area, size_by_longer_sid
 from edge_claid.frames.reading import read_picture
 from edge_claid.models import NetworkFile, open_network
 from edge_claid.records import Described, Descriptors, FeatureMap, Frame, Regions, Tokens
-from edge_claid.regions.claid import ClaidDetector
+from edge_claid.regions.claid import ClaidDetector, Decompose
 from edge_claid.runners.onnx_runner import OnnxRunner, usable_cores
 
 Box = Sequence[float]
@@ -42,8 +42,7 @@ class Pipeline:
         self._vit, self._convolutional = vit, convolutional
         self._threads = threads
         self._backend = ops.load()
-        center = vit.mean_token if settings.regions.center else None
-        self._detector = ClaidDetector(settings.regions, self._backend.decompose, center)
+        self._detector = self.detector_with(self._backend.decompose)
         self._pooling = RegionPooling(settings.descriptors, self._backend.pool_boxes)
         self._vit_runner = OnnxRunner(vit.path, threads=1)
         self._convolutional_runner = OnnxRunner(convolutional.path, threads=1)
@@ -105,6 +104,11 @@ class Pipeline:
         return self._convolutional.feature_dim
 
     # -- stages
+
+    def detector_with(self, decompose: Decompose) -> ClaidDetector:
+        """The region detector of these settings over another implementation of the decomposition."""
+        center = self._vit.mean_token if self.settings.regions.center else None
+        return ClaidDetector(self.settings.regions, decompose, center)
 
     def tokens(self, frame: Frame) -> Tokens:
         """Patch tokens of a picture, resized in its own shape to about vit_side squared pixels."""
