@@ -47,6 +47,10 @@ class SourceError(EdgeClaidError):
     exit_code = 7
 
 
+class SourceLostError(SourceError):
+    """A live source that cannot be opened, or was given up after too many attempts to open it anew."""
+
+
 class GalleryError(EdgeClaidError):
     """A gallery is corrupt, is no gallery, or belongs to another pipeline."""
 

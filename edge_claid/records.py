@@ -6,6 +6,7 @@ Boxes are ``x0, y0, x1, y1`` in pixels of the original image, x1 and y1 exclusiv
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,34 @@ class Frame:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """One frame of a stream.
+
+    number: place in the source, from 0; frames that a live source dropped are counted, so gaps are dropped frames.
+    time: seconds from the start of a file (a still picture: its number), or Unix time of capture for a live source.
+    captured: time.monotonic() of capture, the same clock in every process of this machine; no clock change moves it.
+    """
+
+    frame: Frame
+    number: int
+    time: float
+    captured: float
+
+
+@dataclass(frozen=True)
+class SourceEvent:
+    """A stream's change of state.
+
+    state: "lost" (a live source gave frames and gives none), "reconnecting" (it is being opened anew), "back" (the next
+    read gives a frame), "ended" (no frame will come). time: Unix time. reason: why, without credentials.
+    """
+
+    state: Literal["lost", "reconnecting", "back", "ended"]
+    time: float
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import re
 from edge_claid.errors import UsageError
 from edge_claid.frames.folder import PictureFiles, globbed, single_file
 from edge_claid.frames.reading import ReadLimits
+from edge_claid.frames.stream import FileStream, Stream
 from edge_claid.frames.video import VIDEO_SUFFIXES, VideoFile
 
 _CAMERA = re.compile(r"\d+$|(v4l2|csi|rtsps?)://|gst:")
@@ -39,6 +40,17 @@ def open_source(uri: str | os.PathLike[str], limits: ReadLimits | None = None) -
             raise UsageError(f"{uri}: no file matches this pattern")
         return matched
     raise UsageError(f"{uri}: no such file or folder")
+
+
+def open_stream(
+    uri: str | os.PathLike[str], *, max_reconnects: int | None = None, limits: ReadLimits | None = None
+) -> Stream:
+    """The source a user named, frame by frame; to be used in a ``with`` block.
+
+    max_reconnects: attempts in a row to open a lost live source anew before it is given up; None: for ever.
+    Raises UsageError where nothing is there.
+    """
+    return FileStream(open_source(uri, limits))
 
 
 def without_credentials(uri: str) -> str:

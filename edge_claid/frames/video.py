@@ -62,6 +62,11 @@ class VideoFile:
 
     def __iter__(self) -> Iterator[Frame]:
         """Decoded frames; a damaged end ends the iteration. Raises BadImageError where not one frame can be read."""
+        for _, frame in self.timed():
+            yield frame
+
+    def timed(self) -> Iterator[tuple[float, Frame]]:
+        """Decoded frames, each after its time in seconds."""
         container = self._container
         assert container is not None, "open the video in a with block"
         stream = container.streams.video[0]
@@ -72,7 +77,8 @@ class VideoFile:
                 pixels = frame.to_ndarray(format="rgb24")
                 # The display matrix turns counter-clockwise; older PyAV does not report it.
                 turns = round(getattr(frame, "rotation", 0) / 90) % 4
-                yield Frame(np.ascontiguousarray(np.rot90(pixels, turns)), f"{self.uri}#{frame.time or 0:.3f}")
+                seconds = frame.time or 0.0
+                yield seconds, Frame(np.ascontiguousarray(np.rot90(pixels, turns)), f"{self.uri}#{seconds:.3f}")
                 count += 1
         except av.error.FFmpegError as error:
             if count == 0:
