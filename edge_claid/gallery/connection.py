@@ -1,4 +1,4 @@
-"""Opening a gallery's SQLite file, and SQLite's errors in our words.
+"""Opening a gallery's SQLite file.
 
 A committed batch survives a cut of power: write-ahead log with ``synchronous=FULL``. Several processes may read and
 one may write; a second writer waits for the first one's batch.
@@ -7,43 +7,34 @@ one may write; a second writer waits for the first one's batch.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import struct
+import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from edge_claid.errors import EdgeClaidError, GalleryError, StorageError, UsageError
-from edge_claid.gallery import schema
+from edge_claid.errors import GalleryError, StorageError, UsageError
+from edge_claid.gallery import medium, schema
+from edge_claid.gallery.failures import is_busy, plain_errors
+from edge_claid.gallery.holder import writer_of
 
 _HEADER = b"SQLite format 3\0"
-_STORAGE = ("disk is full", "disk i/o error", "readonly database", "unable to open", "read-only", "large file")
+_TELL_AFTER = 2.0  # seconds a writer waits for another one before it says for whom
+_LOG_KEPT = 32 * 2**20  # bytes the write-ahead log keeps on disk after a large transaction
+
+log = logging.getLogger(__name__)
 
 
-@contextlib.contextmanager
-def plain_errors(path: str) -> Iterator[None]:
-    """SQLite's errors as GalleryError (its content) or StorageError (its medium)."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translated(path, error) from error
-    except UnicodeDecodeError as error:
-        # SQLite quotes damaged text in its own message, which is then no text either.
-        raise GalleryError(f"gallery {path} is damaged (text that is none)") from error
+class Connection(sqlite3.Connection):
+    """SQLite's connection, and which file it was made to. wait_seconds: how long it waits for another writer."""
+
+    wait_seconds: float
+    watch: medium.Watch
 
 
-def _translated(path: str, error: sqlite3.Error) -> EdgeClaidError:
-    text = str(error).lower()
-    if "locked" in text or "busy" in text:
-        return StorageError(f"gallery {path}: another process is writing to it and did not finish in time; try again")
-    if "disk is full" in text:
-        return StorageError(f"gallery {path}: no space left on its disk; what was committed before is safe")
-    if any(word in text for word in _STORAGE):
-        return StorageError(f"gallery {path}: its file or folder cannot be read or written ({error})")
-    return GalleryError(f"gallery {path} is damaged ({error}); `edge-claid gallery verify` says what is sound")
-
-
-def connect(path: str, mode: str, wait_seconds: float) -> sqlite3.Connection:
+def connect(path: str, mode: str, wait_seconds: float) -> Connection:
     """Open a gallery file: "r" reads, "rw" writes, "create" writes and makes the file where it is missing.
 
     Raises GalleryError where the file is no gallery, is damaged or newer than this program; StorageError where the
@@ -52,17 +43,17 @@ def connect(path: str, mode: str, wait_seconds: float) -> sqlite3.Connection:
     if mode not in ("r", "rw", "create"):
         raise UsageError(f"gallery mode {mode!r} is none of r, rw, create")
     made = _prepare(path, mode)
+    if mode != "r":
+        medium.require_writable(path)
     with plain_errors(path):
         connection = _open(path, mode, wait_seconds)
     try:
         with plain_errors(path):
-            if made:
+            if made or (mode == "create" and _is_blank(connection)):
                 _lay_out(connection)
             _check_layout(connection, path, mode)
             if mode != "r":
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA foreign_keys = ON")
+                _make_durable(connection, path)
     except BaseException:
         connection.close()
         raise
@@ -70,10 +61,14 @@ def connect(path: str, mode: str, wait_seconds: float) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def transaction(connection: sqlite3.Connection, path: str) -> Iterator[None]:
-    """All or nothing: commits at the end of the block, rolls back where it raises. Waits for another writer."""
+def transaction(connection: Connection, path: str) -> Iterator[None]:
+    """All or nothing: commits at the end of the block, rolls back where it raises. Waits for another writer.
+
+    Raises StorageError or GalleryError where the file was removed or replaced meanwhile: nothing is safe in it then.
+    """
     with plain_errors(path):
-        connection.execute("BEGIN IMMEDIATE")
+        connection.watch.require_same()
+        _begin(connection, path)
         try:
             yield
             connection.execute("COMMIT")
@@ -82,6 +77,31 @@ def transaction(connection: sqlite3.Connection, path: str) -> Iterator[None]:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
+        connection.watch.require_same()
+
+
+def close(connection: Connection) -> None:
+    """Close, and fold the write-ahead log into the file, so that it holds everything even while others read it."""
+    with contextlib.suppress(sqlite3.Error):
+        if not connection.execute("PRAGMA query_only").fetchone()[0]:
+            connection.execute("PRAGMA busy_timeout = 500")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+def _begin(connection: Connection, path: str) -> None:
+    deadline = time.monotonic() + connection.wait_seconds
+    first = min(_TELL_AFTER, connection.wait_seconds)
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {int(first * 1000)}")
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        left = deadline - time.monotonic()
+        if not is_busy(error) or left <= 0:
+            raise
+        log.warning("gallery %s: waiting for %s", path, writer_of(path))
+        connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
+        connection.execute("BEGIN IMMEDIATE")
 
 
 def _prepare(path: str, mode: str) -> bool:
@@ -112,38 +132,96 @@ def _prepare(path: str, mode: str) -> bool:
     return False
 
 
-def _open(path: str, mode: str, wait_seconds: float) -> sqlite3.Connection:
+def _open(path: str, mode: str, wait_seconds: float) -> Connection:
     uri = "file:" + quote(os.fsencode(os.path.abspath(path)))
     if mode != "r":
-        return _connected(f"{uri}?mode={'rw' if mode == 'rw' else 'rwc'}", wait_seconds)
-    folder = os.path.dirname(os.path.abspath(path))
-    if os.access(path, os.W_OK) and os.access(folder, os.W_OK):
+        return _connected(path, f"{uri}?mode={'rw' if mode == 'rw' else 'rwc'}", wait_seconds)
+    if os.access(path, os.W_OK) and os.access(medium.folder_of(path), os.W_OK):
         # Writes nothing either, but may clear away the write-ahead log when it is the last to close.
-        connection = _connected(f"{uri}?mode=rw", wait_seconds)
+        connection = _connected(path, f"{uri}?mode=rw", wait_seconds)
         connection.execute("PRAGMA query_only = ON")
         return connection
-    connection = _connected(f"{uri}?mode=ro", wait_seconds)
+    connection = _connected(path, f"{uri}?mode=ro", wait_seconds)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:
         connection.close()
-        if os.path.exists(path + "-wal") and os.path.getsize(path + "-wal"):
-            raise
-        # A read-only medium has no place for the shared memory of a write-ahead log, and nobody who writes.
-        connection = _connected(f"{uri}?immutable=1", wait_seconds)
+        # There is no place for the shared memory of a write-ahead log, and so nobody who writes.
+        connection = _unlocked(path, uri, wait_seconds)
     return connection
 
 
-def _connected(uri: str, wait_seconds: float) -> sqlite3.Connection:
+def _unlocked(path: str, uri: str, wait_seconds: float) -> Connection:
+    """For a read-only place. What a write-ahead log beside the file holds is part of the gallery."""
+    if not (os.path.exists(path + "-wal") and os.path.getsize(path + "-wal")):
+        return _connected(path, f"{uri}?immutable=1", wait_seconds, frozen=True)
+    # An exclusive lock on nothing keeps the log's index in memory instead of in a file beside it.
+    connection = _connected(path, f"{uri}?mode=ro&vfs=unix-none", wait_seconds, frozen=True)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    return connection
+
+
+def _connected(path: str, uri: str, wait_seconds: float, frozen: bool = False) -> Connection:
     connection = sqlite3.connect(
-        uri, uri=True, timeout=wait_seconds, isolation_level=None, check_same_thread=False, cached_statements=64
+        uri,
+        uri=True,
+        timeout=wait_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
+        factory=Connection,
     )
+    try:
+        connection.wait_seconds = wait_seconds
+        connection.watch = medium.Watch.on(path, frozen)
+    except OSError as error:
+        connection.close()
+        raise StorageError(f"gallery {path} cannot be read ({error.strerror})") from error
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     return connection
 
 
-def _lay_out(connection: sqlite3.Connection) -> None:
+def _make_durable(connection: Connection, path: str) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}")
+    # Some builds overwrite what is deleted: a log as large as all descriptors when these are dropped.
+    connection.execute("PRAGMA secure_delete = FAST")
+    _mind_largest_file(connection, path)
+    if medium.shared_by_machines(path):
+        log.warning("gallery %s lies on a network file system: let only one machine use it at a time", path)
+
+
+def _mind_largest_file(connection: Connection, path: str) -> None:
+    """SQLite refuses the page that would not fit, before the file system does in the middle of a write."""
+    limit = medium.largest_file(path)
+    if limit is None:
+        return
+    page_bytes, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count"))
+    # The log of a compaction holds every page with a header of 24 bytes, and one of its own.
+    most = (limit - 32) // (page_bytes + 24)
+    connection.execute(f"PRAGMA max_page_count = {most}")
+    if pages > 0.9 * most:
+        log.warning(
+            "gallery %s is %.2f GB of the %.2f GB a file may have on %s; copy it to an exFAT or ext4 medium in time",
+            path,
+            pages * page_bytes / 1e9,
+            most * page_bytes / 1e9,
+            medium.file_system(path),
+        )
+
+
+def _is_blank(connection: Connection) -> bool:
+    """True where a power cut ended the making of the file, and SQLite has rolled it back on opening."""
+    return not any(
+        connection.execute(query).fetchone()[0]
+        for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    )
+
+
+def _lay_out(connection: Connection) -> None:
     # Freed pages can be given back without writing the whole file anew; must precede the first table.
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -158,28 +236,34 @@ def _lay_out(connection: sqlite3.Connection) -> None:
         raise
 
 
-def _check_layout(connection: sqlite3.Connection, path: str, mode: str) -> None:
+def _check_layout(connection: Connection, path: str, mode: str) -> None:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != schema.APPLICATION_ID:
+        if _is_blank(connection):
+            raise GalleryError(f"{path} is no gallery: it is empty, its making was cut short; enrol into it again")
         raise GalleryError(f"{path} is an SQLite database of another program, no gallery; name another file")
     if version > schema.VERSION:
         newest = f"layout {version}, this program knows up to {schema.VERSION}"
         raise GalleryError(f"gallery {path} was made by a newer edge-claid ({newest}); update edge-claid")
     if version < schema.VERSION:
-        _migrate(connection, path, mode, version)
+        _migrate(connection, path, mode)
     wrong = schema.differences(connection)
     if wrong:
         raise GalleryError(f"gallery {path} is damaged: {'; '.join(wrong[:3])}")
 
 
-def _migrate(connection: sqlite3.Connection, path: str, mode: str, version: int) -> None:
+def _migrate(connection: Connection, path: str, mode: str) -> None:
+    """Bring an older layout to the present one; done by a reader too, where it may write."""
     if mode == "r":
-        raise GalleryError(
-            f"gallery {path} has the older layout {version}; `edge-claid gallery compact {path}` moves it"
-        )
+        try:
+            medium.require_writable(path)
+        except StorageError as error:
+            raise GalleryError(f"gallery {path} has an older layout that has to be renewed: {error}") from error
+        return connect(path, "rw", connection.wait_seconds).close()
     with transaction(connection, path):
-        for step in range(version, schema.VERSION):
+        # Another process may have moved it while this one waited.
+        for step in range(connection.execute("PRAGMA user_version").fetchone()[0], schema.VERSION):
             if step not in schema.MIGRATIONS:
                 raise GalleryError(f"gallery {path} has the unknown layout {step}")
             schema.MIGRATIONS[step](connection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,31 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from edge_claid.errors import GalleryError
-from edge_claid.gallery import identity, index
+from edge_claid.errors import GalleryError, StorageError
+from edge_claid.gallery import connection as opening
+from edge_claid.gallery import identity, images, index, medium
 from edge_claid.gallery.batch import Batch, Space
-from edge_claid.gallery.connection import connect, plain_errors, transaction
+from edge_claid.gallery.connection import transaction
+from edge_claid.gallery.failures import plain_errors
 from edge_claid.gallery.info import GalleryInfo, read_info
-from edge_claid.gallery.rows import (
-    ImageRow,
-    NewImage,
-    checksum,
-    name_bytes,
-    name_from_bytes,
-    regions_from_bytes,
-)
+from edge_claid.gallery.rows import ImageRow, NewImage, checksum, name_bytes
 from edge_claid.records import Regions
-
-_IMAGE_COLUMNS = (
-    "SELECT i.id, i.root, r.name, i.path, i.hash, i.size, i.mtime_ns, i.width, i.height, i.regions, i.label,"
-    " i.taken, i.latitude, i.longitude, i.displaced FROM images i JOIN roots r ON r.id = i.root"
-)
 
 
 class Gallery:
     """An open gallery; may be used from several threads. Open it with ``Gallery.open`` in a ``with`` block."""
 
-    def __init__(self, path: str, connection: sqlite3.Connection, read_space: Callable[[bytes], Space]):
+    def __init__(self, path: str, connection: opening.Connection, read_space: Callable[[bytes], Space]):
         self.path = path
         self._connection = connection
         self.space_reader = read_space
@@ -58,12 +49,12 @@ class Gallery:
         Raises GalleryError (no gallery, damaged, newer), StorageError (not readable, not writable), UsageError.
         """
         path = os.fspath(path)
-        return cls(path, connect(path, mode, wait_seconds), read_space or _space_from_bytes)
+        return cls(path, opening.connect(path, mode, wait_seconds), read_space or _space_from_bytes)
 
     def close(self) -> None:
-        """Close the file; the last one to close folds the write-ahead log into it."""
+        """Close the file; whoever wrote, and the last one to close, folds the write-ahead log into it."""
         with self._lock:
-            self._connection.close()
+            opening.close(self._connection)
 
     def __enter__(self) -> Gallery:
         return self
@@ -110,16 +101,15 @@ class Gallery:
     # -- images
 
     def __len__(self) -> int:
-        with self._lock, plain_errors(self.path):
-            return self._connection.execute("SELECT count(*) FROM images WHERE displaced = 0").fetchone()[0]
+        with self.reading() as connection:
+            return connection.execute("SELECT count(*) FROM images WHERE displaced = 0").fetchone()[0]
 
     def images(self, displaced: bool = False) -> Iterator[ImageRow]:
         """Every searched image (or, instead, every displaced one) by id; it may be changed while it is read."""
         last = -1
         while True:
-            where = f"{_IMAGE_COLUMNS} WHERE i.displaced = ? AND i.id > ? ORDER BY i.id LIMIT 1000"
-            with self._lock, plain_errors(self.path):
-                page = [_image_row(row) for row in self._connection.execute(where, (int(displaced), last))]
+            with self.reading() as connection:
+                page = images.page_after(connection, last, displaced)
             yield from page
             if not page:
                 return
@@ -128,12 +118,8 @@ class Gallery:
     def images_by_id(self, image_ids: Iterable[int]) -> list[ImageRow]:
         """Images of these ids, in this order. Raises GalleryError where one is gone."""
         wanted = [int(image_id) for image_id in image_ids]
-        found: dict[int, ImageRow] = {}
-        for start in range(0, len(wanted), 500):
-            some = wanted[start : start + 500]
-            query = f"{_IMAGE_COLUMNS} WHERE i.id IN ({','.join('?' * len(some))})"
-            with self._lock, plain_errors(self.path):
-                found.update((row[0], _image_row(row)) for row in self._connection.execute(query, some))
+        with self.reading() as connection:
+            found = images.found_by_id(connection, wanted)
         try:
             return [found[image_id] for image_id in wanted]
         except KeyError as error:
@@ -141,26 +127,36 @@ class Gallery:
 
     def image_by_hash(self, content_hash: bytes) -> ImageRow | None:
         """The image of this content, displaced or not."""
-        return self._image("i.hash = ?", content_hash)
+        with self.reading() as connection:
+            return images.first_where(connection, "i.hash = ?", content_hash)
 
     def image_by_path(self, root_id: int, path: str) -> ImageRow | None:
         """The searched image at this path of a root."""
-        return self._image("i.root = ? AND i.path = ? AND i.displaced = 0", root_id, name_bytes(path))
+        where = "i.root = ? AND i.path = ? AND i.displaced = 0"
+        with self.reading() as connection:
+            return images.first_where(connection, where, root_id, name_bytes(path))
+
+    def images_at(self, path: str) -> list[ImageRow]:
+        """The searched images at this path, one of each root that has it; takes the same time whatever the size."""
+        where = "i.root IN (SELECT id FROM roots) AND i.path = ? AND i.displaced = 0"
+        with self.reading() as connection:
+            return images.all_where(connection, where, name_bytes(path))
+
+    def images_labelled(self, label: str) -> list[ImageRow]:
+        """The searched images of this label; takes time with their number only."""
+        with self.reading() as connection:
+            return images.all_where(connection, "i.label = ? AND i.displaced = 0", label)
 
     def regions(self, image_id: int) -> Regions:
         """The region tree of one image. Raises GalleryError where it is missing or damaged."""
-        query = (
-            "SELECT r.boxes, r.tree, m.packed, m.rows, m.columns, i.width, i.height FROM images i"
-            " JOIN regions r ON r.image = i.id JOIN masks m ON m.image = i.id WHERE i.id = ?"
-        )
-        with self._lock, plain_errors(self.path):
-            row = self._connection.execute(query, (int(image_id),)).fetchone()
-        if row is None:
-            raise GalleryError(f"gallery {self.path} has no regions for image {image_id}")
         try:
-            return regions_from_bytes(row[0], row[1], row[2], (row[3], row[4]), (row[5], row[6]))
+            with self.reading() as connection:
+                regions = images.regions_of(connection, int(image_id))
         except GalleryError as error:
-            raise GalleryError(f"gallery {self.path}, image {image_id}: {error}") from error
+            raise GalleryError(f"gallery {self.path}, {error}") from error
+        if regions is None:
+            raise GalleryError(f"gallery {self.path} has no regions for image {image_id}")
+        return regions
 
     # -- changes
 
@@ -184,11 +180,18 @@ class Gallery:
     def compact(self) -> int:
         """Write the file anew without gaps and displaced images, in the order it is read; bytes saved.
 
-        Needs as much free space again.
+        Raises StorageError where there is not as much free space again.
         """
         before = os.path.getsize(self.path)
+        free = shutil.disk_usage(medium.folder_of(self.path)).free
+        if free < before:
+            raise StorageError(
+                f"gallery {self.path}: compaction needs {before:,} bytes of free space beside it and there are "
+                f"{free:,}; free some and run it again"
+            )
+        with self.writing() as connection:
+            connection.execute("DELETE FROM images WHERE displaced = 1")
         with self._lock, plain_errors(self.path):
-            self._connection.execute("DELETE FROM images WHERE displaced = 1")
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return before - os.path.getsize(self.path)
@@ -245,10 +248,14 @@ class Gallery:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view of the file for several queries."""
+        """One consistent view of the file for several queries.
+
+        Raises StorageError where the file is gone meanwhile, GalleryError where another one has taken its place.
+        """
         with self._lock, plain_errors(self.path):
             nested = self._connection.in_transaction
             if not nested:
+                self._connection.watch.require_same()
                 self._connection.execute("BEGIN")
             try:
                 yield self._connection
@@ -277,11 +284,6 @@ class Gallery:
         with self._lock:
             self._loaded_space = None
 
-    def _image(self, where: str, *values: object) -> ImageRow | None:
-        with self._lock, plain_errors(self.path):
-            row = self._connection.execute(f"{_IMAGE_COLUMNS} WHERE {where}", values).fetchone()
-        return None if row is None else _image_row(row)
-
     def _all_described(self) -> bool:
         missing = "SELECT 1 FROM images i LEFT JOIN descriptors d ON d.image = i.id WHERE d.image IS NULL LIMIT 1"
         return self._connection.execute(missing).fetchone() is None
@@ -298,11 +300,6 @@ class Gallery:
                 raise GalleryError(f"gallery {self.path}: its code space is damaged")
             self._loaded_space = (row[0], self.space_reader(content))
         return self._loaded_space
-
-
-def _image_row(row: tuple[Any, ...]) -> ImageRow:
-    names = name_from_bytes(row[2]), name_from_bytes(row[3])
-    return ImageRow(row[0], row[1], *names, *row[4:-1], bool(row[-1]))  # type: ignore[call-arg]
 
 
 def _space_from_bytes(content: bytes) -> Space:

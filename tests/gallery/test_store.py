@@ -172,15 +172,16 @@ def test_newer_layout_is_refused(path: Path) -> None:
         opened(path, "r")
 
 
-def test_older_layout_is_migrated_by_a_writer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_layout_is_migrated_by_the_first_who_may_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(schema, "MIGRATIONS", {})
+    with pytest.raises(GalleryError, match="unknown layout"):
+        opened(path, "rw")
     steps = {schema.VERSION - 1: lambda c: c.execute("INSERT INTO meta VALUES ('moved', 'yes')")}
     monkeypatch.setattr(schema, "MIGRATIONS", steps)
-    with pytest.raises(GalleryError, match="older layout"):
-        opened(path, "r")
-    opened(path, "rw").close()
-    with opened(path, "r") as gallery, gallery.reading() as connection:
-        assert connection.execute("SELECT value FROM meta WHERE key = 'moved'").fetchone() == ("yes",)
+    for mode in ("r", "rw", "r"):
+        with opened(path, mode) as gallery, gallery.reading() as connection:
+            assert connection.execute("SELECT value FROM meta WHERE key = 'moved'").fetchone() == ("yes",)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_another_layout_is_refused(path: Path, statement: str) -> None:
 def test_a_second_writer_waits_and_then_says_so(path: Path) -> None:
     with opened(path, "rw") as first, opened(path, "rw", wait_seconds=0.1) as second:
         with first.batch():
-            with pytest.raises(StorageError, match="another process"):
+            with pytest.raises(StorageError, match="another thread of this process"):
                 second.remove([1])
             assert len(second) == 6
         assert second.remove([1]) == 1
