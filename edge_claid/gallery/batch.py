@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from edge_claid.codes.space import CodeSpace
 from edge_claid.gallery.rows import (
     NewImage,
     box_bytes,
@@ -111,7 +112,7 @@ class Batch:
         if self._space is not None:
             # Coded from the stored precision, so that coding now or from stored descriptors gives the same codes.
             rounded = np.frombuffer(half, "<f2").reshape(values.shape).astype(np.float32)
-            write_codes(self._connection, image_id, self._space[0], self._space[1].encode(rounded))
+            write_codes(self._connection, image_id, self._space, rounded)
         if self._space is None or self._keep:
             insert("INSERT INTO descriptors VALUES (?,?,?)", (image_id, half, checksum(half)))
 
@@ -120,7 +121,23 @@ class Batch:
         return None if row is None else row[0]
 
 
-def write_codes(connection: sqlite3.Connection, image_id: int, space_row: int, codes: np.ndarray) -> None:
-    """Store the (R, M) uint8 codes of one image, in place of any before."""
-    content = np.ascontiguousarray(codes, np.uint8).tobytes()
-    connection.execute("REPLACE INTO codes VALUES (?,?,?,?)", (image_id, space_row, content, checksum(content)))
+def write_codes(
+    connection: sqlite3.Connection, image_id: int, space: tuple[int, Space], descriptors: np.ndarray
+) -> None:
+    """Code the (R, D) float32 descriptors of one image and store that, in place of any before."""
+    row, coder = space
+    codes = np.ascontiguousarray(coder.encode(descriptors), np.uint8)
+    content = codes.tobytes()
+    lost = residual(coder, descriptors, codes)
+    connection.execute("REPLACE INTO codes VALUES (?,?,?,?,?)", (image_id, row, content, checksum(content), lost))
+
+
+def residual(space: Space, descriptors: np.ndarray, codes: np.ndarray) -> float | None:
+    """Mean squared L2 error of an image's codes, between projected descriptors of unit norm and what is decoded.
+
+    descriptors: (R, D) float32. codes: (R, M) uint8. None for a space that does not decode.
+    """
+    if not isinstance(space, CodeSpace):
+        return None
+    lost = space.project(descriptors) - space.book.decode(codes)
+    return float(np.square(lost).sum(axis=1).mean())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_claid.gallery import identity
+from edge_claid.gallery.drift import Drift, read_drift
 from edge_claid.gallery.rows import name_from_bytes
 
 
@@ -15,7 +16,7 @@ from edge_claid.gallery.rows import name_from_bytes
 class GalleryInfo:
     """Counts and identity of a gallery. bytes: of the file and its write-ahead log. code_space: id, or None.
 
-    code_bytes: bytes a region's code takes, or None before there is a code space.
+    code_bytes: bytes a region's code takes, or None before there is a code space. drift: see edge_claid.gallery.drift.
     """
 
     path: str
@@ -30,6 +31,7 @@ class GalleryInfo:
     described_images: int
     keep_descriptors: bool
     bytes: int
+    drift: Drift | None = None
 
 
 def read_info(connection: sqlite3.Connection, path: str) -> GalleryInfo:
@@ -54,4 +56,5 @@ def read_info(connection: sqlite3.Connection, path: str) -> GalleryInfo:
         described_images=connection.execute("SELECT count(*) FROM descriptors").fetchone()[0],
         keep_descriptors=meta.get("keep_descriptors") == "1",
         bytes=sum(os.path.getsize(file) for file in (path, path + "-wal") if os.path.exists(file)),
+        drift=read_drift(connection),
     )

@@ -34,9 +34,14 @@ def recode(connection: sqlite3.Connection, path: str, space: Space, keep_descrip
             break
         for image_id, count, content in page:
             values = matrix_from_bytes(content, count, "<f2").astype(np.float32)
-            write_codes(connection, image_id, row, space.encode(values))
+            write_codes(connection, image_id, (row, space), values)
         last = page[-1][0]
     connection.execute("DELETE FROM code_spaces WHERE active = 0")
+    # What new images are measured against (see drift).
+    connection.execute(
+        "UPDATE code_spaces SET newest = (SELECT max(id) FROM images), error = (SELECT sum(c.residual * i.regions)"
+        " / sum(i.regions) FROM codes c JOIN images i ON i.id = c.image WHERE c.residual IS NOT NULL)"
+    )
     if keep_descriptors is not None:
         identity.write_meta(connection, keep_descriptors="1" if keep_descriptors else "0")
     if identity.read_meta(connection).get("keep_descriptors") != "1":

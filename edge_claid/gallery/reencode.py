@@ -83,13 +83,15 @@ def _change_over(gallery: Gallery, beside: str) -> None:
             ("regions", "t.boxes, t.tree, t.checksum"),
             ("masks", "t.rows, t.columns, t.packed, t.checksum"),
             ("descriptors", "t.content, t.checksum"),
-            ("codes", "t.space, t.content, t.checksum"),
+            ("codes", "t.space, t.content, t.checksum, t.residual"),
         ):
             run(
                 f"INSERT INTO {table} SELECT i.id, {columns} FROM images i"
                 f" JOIN fresh.images f ON f.hash = i.hash JOIN fresh.{table} t ON t.image = f.id ORDER BY i.id"
             )
         run("UPDATE images SET regions = (SELECT f.regions FROM fresh.images f WHERE f.hash = images.hash)")
+        # Ids of the fresh gallery mean nothing here.
+        run("UPDATE code_spaces SET newest = (SELECT max(id) FROM images)")
         meta = dict(run("SELECT key, value FROM fresh.meta").fetchall())
         identity.write_meta(connection, **meta)
     gallery.forget_space()

@@ -5,13 +5,14 @@ Per image and table one row, blobs little-endian and row-major:
                  one array after the other
     masks        zlib of the packed token masks (R, ceil(rows * columns / 8)) uint8
     descriptors  (R, D) float16, unit norm, before projection
-    codes        (R, M) uint8 of the active code space
+    codes        (R, M) uint8 of the active code space; residual: mean squared error of the image's codes (see drift)
 Small and large things lie in tables of their own, so that reading all codes reads nothing else.
 
 ``checksum`` is the CRC-32 of the row's blobs in column order. ``displaced`` marks an image whose file now holds another
 picture: it is no longer searched, and is taken up again when its content turns up under another name.
 
-To change the layout: raise VERSION and add the step from the version before to MIGRATIONS.
+To change the layout: raise VERSION, change STATEMENTS, and add the step from the version before to MIGRATIONS. What a
+step leaves must be STATEMENTS to the letter; tests/gallery/layouts/ holds a gallery of every layout there was.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sqlite3
 from collections.abc import Callable
 
 APPLICATION_ID = 0x434C4944  # "CLID"
-VERSION = 1
+VERSION = 2
 
 STATEMENTS = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -31,6 +32,8 @@ STATEMENTS = {
     " width INTEGER NOT NULL, height INTEGER NOT NULL, regions INTEGER NOT NULL, label TEXT, taken TEXT,"
     " latitude REAL, longitude REAL, displaced INTEGER NOT NULL DEFAULT 0)",
     "images_by_path": "CREATE UNIQUE INDEX images_by_path ON images (root, path) WHERE displaced = 0",
+    "images_by_label": "CREATE INDEX images_by_label ON images (label) WHERE label IS NOT NULL",
+    "images_displaced": "CREATE INDEX images_displaced ON images (root) WHERE displaced = 1",
     "regions": "CREATE TABLE regions (image INTEGER PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE,"
     " boxes BLOB NOT NULL, tree BLOB NOT NULL, checksum INTEGER NOT NULL)",
     "masks": "CREATE TABLE masks (image INTEGER PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE,"
@@ -38,14 +41,25 @@ STATEMENTS = {
     "descriptors": "CREATE TABLE descriptors (image INTEGER PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE,"
     " content BLOB NOT NULL, checksum INTEGER NOT NULL)",
     "code_spaces": "CREATE TABLE code_spaces (id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE,"
-    " content BLOB NOT NULL, checksum INTEGER NOT NULL, active INTEGER NOT NULL)",
+    " content BLOB NOT NULL, checksum INTEGER NOT NULL, active INTEGER NOT NULL, error REAL, newest INTEGER)",
     "one_active": "CREATE UNIQUE INDEX one_active ON code_spaces (active) WHERE active = 1",
     "codes": "CREATE TABLE codes (image INTEGER PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE,"
-    " space INTEGER NOT NULL REFERENCES code_spaces(id), content BLOB NOT NULL, checksum INTEGER NOT NULL)",
+    " space INTEGER NOT NULL REFERENCES code_spaces(id), content BLOB NOT NULL, checksum INTEGER NOT NULL,"
+    " residual REAL)",
 }
 
-# version -> what brings a gallery of that version to the next; run in one transaction by the first writer.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+
+def _from_first(connection: sqlite3.Connection) -> None:
+    """What the codes lose is kept, so that a gallery that has outgrown its code book is noticed; indices."""
+    connection.execute("ALTER TABLE codes ADD COLUMN residual REAL")
+    connection.execute("ALTER TABLE code_spaces ADD COLUMN error REAL")
+    connection.execute("ALTER TABLE code_spaces ADD COLUMN newest INTEGER")
+    connection.execute(STATEMENTS["images_by_label"])
+    connection.execute(STATEMENTS["images_displaced"])
+
+
+# version -> what brings a gallery of that version to the next; run in one transaction by the first who may write.
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_first}
 
 
 def create(connection: sqlite3.Connection) -> None:

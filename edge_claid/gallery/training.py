@@ -11,12 +11,11 @@ import numpy as np
 
 from edge_claid.codes.space import CodeSpace, train_space
 from edge_claid.config import CodeSettings
+from edge_claid.gallery.drift import TRAINED_ON
 from edge_claid.gallery.roots import all_roots
 from edge_claid.gallery.store import Gallery
 
 log = logging.getLogger(__name__)
-
-TRAINED_ON = 40_000  # regions a code space is trained on at most
 
 
 class ViewDescriber(Protocol):
