@@ -1,0 +1,81 @@
+"""What the kernels need of a device, and no more: memory, copies, launches on one stream.
+
+Everything above this (the ops, the pipeline) is the same whether a GPU or, in tests, a model of one stands below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class DeviceArray:
+    """An array in device memory, C order. Whoever made it closes it; a view of another's memory owns nothing.
+
+    address: of the first byte. shape, dtype: as of a NumPy array. owner: what frees the memory, or None for a view.
+    """
+
+    def __init__(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], owner: Any = None) -> None:
+        self.address, self.shape, self.dtype, self._owner = address, shape, dtype, owner
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def rows(self, count: int) -> DeviceArray:
+        """A view of the first `count` rows."""
+        return DeviceArray(self.address, (count, *self.shape[1:]), self.dtype)
+
+    def close(self) -> None:
+        """Give the memory back; more than once does no harm."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.free()
+
+
+class Kernels(Protocol):
+    """The compiled kernels of one family."""
+
+    def launch(self, name: str, arguments: np.void, grid: Sequence[int], threads: int, shared: int = 0) -> None:
+        """Start a kernel on the device's stream.
+
+        arguments: the kernel's one struct. grid: blocks along x, y. threads: of a block. shared: bytes of dynamic
+        shared memory. Raises MachineError for a launch that the device refuses.
+        """
+
+
+class Device(Protocol):
+    """A device with one stream; used in a ``with`` block, which frees all that was allocated on it.
+
+    shared_limit: bytes of shared memory a block may ask for.
+    """
+
+    shared_limit: int
+
+    def __enter__(self) -> Device: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def kernels(self, family: str) -> Kernels:
+        """The kernels of edge_claid/ops/cuda/<family>, compiled for this device."""
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
+        """An array whose content is not defined. Raises MachineError where memory does not suffice."""
+
+    def upload(self, values: np.ndarray, to: DeviceArray | None = None) -> DeviceArray:
+        """A copy on the device, in a new array or at the beginning of `to`."""
+
+    def download(self, array: DeviceArray) -> np.ndarray:
+        """A copy on the host; waits for all that was started before."""
+
+    def clear(self, array: DeviceArray) -> None:
+        """Set every byte to zero."""
+
+    def synchronize(self) -> None:
+        """Wait for all that was started. Raises MachineError where a kernel failed."""

@@ -1,0 +1,155 @@
+"""A CUDA device by PyCUDA, on the primary context, so that engines of TensorRT and other libraries share it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_claid.errors import MachineError
+from edge_claid.ops.cuda.compile import machine_code
+from edge_claid.ops.cuda.device import DeviceArray
+
+try:
+    import pycuda.driver as cuda
+except ImportError as error:  # no libcuda.so.1, or not installed
+    cuda = None
+    _WHY = str(error)
+
+
+class PycudaDevice:
+    """See edge_claid.ops.cuda.device.Device.
+
+    number: of the GPU. cache_dir: where compiled kernels are kept. stream: a pycuda Stream to work on, else an own one.
+    Raises MachineError where there is no GPU or PyCUDA cannot be loaded.
+    """
+
+    def __init__(self, number: int = 0, cache_dir: Path | None = None, stream: Any = None) -> None:
+        if cuda is None:
+            raise MachineError(f"PyCUDA cannot be loaded ({_WHY}): it needs the NVIDIA driver and `pip install pycuda`")
+        with _told("no GPU can be used"):
+            cuda.init()
+            device = cuda.Device(number)
+            self._context = device.retain_primary_context()
+            self._arch = "sm_{}{}".format(*device.compute_capability())
+            self.shared_limit = int(device.get_attribute(cuda.device_attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN))
+            self.name = str(device.name())
+        self._cache_dir, self._given_stream = cache_dir, stream
+        self._live: set[_Memory] = set()
+        self._families: dict[str, _Kernels] = {}
+
+    def __enter__(self) -> PycudaDevice:
+        self._context.push()
+        self.stream = self._given_stream or cuda.Stream()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            with contextlib.suppress(cuda.Error):
+                self.stream.synchronize()
+            for memory in list(self._live):
+                memory.free()
+            self._families.clear()
+        finally:
+            cuda.Context.pop()
+            self._context.detach()
+
+    def kernels(self, family: str) -> _Kernels:
+        if family not in self._families:
+            with _told(f"the {family} kernels cannot be loaded"):
+                module = cuda.module_from_buffer(machine_code(family, self._arch, self._cache_dir))
+            self._families[family] = _Kernels(self, module)
+        return self._families[family]
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
+        kind = np.dtype(dtype)
+        size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+        with self._current():
+            memory = _Memory(self, size)
+        self._live.add(memory)
+        return DeviceArray(memory.address, tuple(shape), kind, memory)
+
+    def upload(self, values: np.ndarray, to: DeviceArray | None = None) -> DeviceArray:
+        values = np.ascontiguousarray(values)
+        array = self.empty(values.shape, values.dtype) if to is None else to
+        with self._current(), _told("copying to the GPU failed"):
+            # From pageable memory the call returns once the source may be changed.
+            cuda.memcpy_htod_async(array.address, values, self.stream)
+            self.stream.synchronize()
+        return array
+
+    def download(self, array: DeviceArray) -> np.ndarray:
+        values = np.empty(array.shape, array.dtype)
+        with self._current(), _told("the GPU failed"):
+            if values.nbytes:
+                cuda.memcpy_dtoh_async(values, array.address, self.stream)
+            self.stream.synchronize()
+        return values
+
+    def clear(self, array: DeviceArray) -> None:
+        with self._current(), _told("the GPU failed"):
+            cuda.memset_d8_async(array.address, 0, array.nbytes, self.stream)
+
+    def synchronize(self) -> None:
+        with self._current(), _told("the GPU failed"):
+            self.stream.synchronize()
+
+    def free_bytes(self) -> int:
+        """Memory of the GPU that nothing holds."""
+        with self._current():
+            return int(cuda.mem_get_info()[0])
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """Our context on top, whatever another library left there."""
+        self._context.push()
+        try:
+            yield
+        finally:
+            cuda.Context.pop()
+
+
+class _Memory:
+    def __init__(self, device: PycudaDevice, size: int) -> None:
+        self._device = device
+        try:
+            self._allocation = cuda.mem_alloc(max(size, 1))
+        except cuda.MemoryError as error:
+            raise MachineError(
+                f"the GPU has no {size:,} bytes left ({cuda.mem_get_info()[0]:,} free): take smaller batches, or close "
+                "what else uses it"
+            ) from error
+        self.address = int(self._allocation)
+
+    def free(self) -> None:
+        self._device._live.discard(self)
+        with self._device._current():
+            self._allocation.free()
+
+
+class _Kernels:
+    def __init__(self, device: PycudaDevice, module: Any) -> None:
+        self._device, self._module = device, module
+        self._functions: dict[str, Any] = {}
+
+    def launch(self, name: str, arguments: np.void, grid: Sequence[int], threads: int, shared: int = 0) -> None:
+        with self._device._current(), _told(f"kernel {name} could not be started"):
+            function = self._functions.get(name)
+            if function is None:
+                function = self._functions[name] = self._module.get_function(name)
+            if shared > 48 * 1024:
+                function.set_attribute(cuda.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
+            blocks = (int(grid[0]), int(grid[1]) if len(grid) > 1 else 1)
+            function(arguments, grid=blocks, block=(threads, 1, 1), shared=shared, stream=self._device.stream)
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """The driver's errors as MachineError."""
+    try:
+        yield
+    except cuda.Error as error:
+        raise MachineError(f"{what}: {error}") from error

@@ -1,0 +1,115 @@
+"""A device that is the CPU: the shipped kernels compiled by a C++ compiler with cuda_model.h. It is no GPU."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_claid.ops.cuda.device import DeviceArray
+
+HERE = Path(__file__).parent
+SOURCES = Path(__file__).parents[3] / "edge_claid" / "ops" / "cuda"
+ORDERS = {"ascending": 0, "descending": 1, "shuffled": 2}
+FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-x", "c++", "-Wall", "-Wno-unknown-pragmas")
+
+
+@functools.cache
+def compiler() -> str | None:
+    """A C++ compiler, or None."""
+    return shutil.which("g++") or shutil.which("clang++")
+
+
+@functools.cache
+def library(family: str, folder: Path, arch: int | None) -> ctypes.CDLL:
+    """The kernels of a family as a shared library. arch: what __CUDA_ARCH__ says, None for not defined."""
+    target = folder / f"{family}-{arch}.so"
+    found = compiler()
+    assert found is not None
+    defined = [f"-DCUDA_MODEL_ARCH={arch}"] if arch else []
+    source = SOURCES / family / f"{family}.cu"
+    subprocess.run([found, *FLAGS, *defined, f"-I{HERE}", str(source), "-o", str(target)], check=True)
+    return ctypes.CDLL(str(target))
+
+
+class _Memory:
+    def __init__(self, device: ModelDevice, size: int) -> None:
+        # Garbage, at an address as aligned as an allocation on a GPU is.
+        self.block = np.full(size + 256, 0xA5, np.uint8)
+        self.address = (self.block.ctypes.data + 255) // 256 * 256
+        self._device = device
+
+    def free(self) -> None:
+        self._device.live.remove(self)
+
+
+class ModelKernels:
+    """See edge_claid.ops.cuda.device.Kernels."""
+
+    def __init__(self, device: ModelDevice, loaded: ctypes.CDLL) -> None:
+        self._device, self._loaded = device, loaded
+
+    def launch(self, name: str, arguments: np.void, grid: Sequence[int], threads: int, shared: int = 0) -> None:
+        if shared > self._device.shared_limit:
+            raise AssertionError(f"{name} asks for {shared} bytes of shared memory")
+        blocks = (ctypes.c_uint * 3)(*grid, *[1] * (3 - len(grid)))
+        content = arguments.tobytes()
+        seed = len(self._device.launched)
+        order = ORDERS[self._device.order]
+        getattr(self._loaded, name)(content, blocks, threads, shared, order, seed)
+        self._device.launched.append(name)
+
+
+class ModelDevice:
+    """See edge_claid.ops.cuda.device.Device. order: in which threads are resumed. memory: bytes there are."""
+
+    def __init__(self, folder: Path, order: str = "ascending", arch: int | None = 800, memory: int = 1 << 32) -> None:
+        self._folder, self._arch, self.order = folder, arch, order
+        self.shared_limit, self.memory = 227 * 1024, memory
+        self.live: list[_Memory] = []
+        self.launched: list[str] = []
+        self.is_model = True
+
+    def __enter__(self) -> ModelDevice:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert not self.live, f"{len(self.live)} arrays were not closed"
+
+    def kernels(self, family: str) -> ModelKernels:
+        return ModelKernels(self, library(family, self._folder, self._arch))
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
+        kind = np.dtype(dtype)
+        size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+        if sum(memory.block.nbytes for memory in self.live) + size > self.memory:
+            from edge_claid.errors import MachineError
+
+            raise MachineError(f"the GPU has no {size} bytes left")
+        memory = _Memory(self, size)
+        self.live.append(memory)
+        return DeviceArray(memory.address, tuple(shape), kind, memory)
+
+    def upload(self, values: np.ndarray, to: DeviceArray | None = None) -> DeviceArray:
+        values = np.ascontiguousarray(values)
+        array = self.empty(values.shape, values.dtype) if to is None else to
+        assert values.nbytes <= array.nbytes
+        ctypes.memmove(array.address, values.ctypes.data, values.nbytes)
+        return array
+
+    def download(self, array: DeviceArray) -> np.ndarray:
+        values = np.empty(array.shape, array.dtype)
+        ctypes.memmove(values.ctypes.data, array.address, array.nbytes)
+        return values
+
+    def clear(self, array: DeviceArray) -> None:
+        ctypes.memset(array.address, 0, array.nbytes)
+
+    def synchronize(self) -> None:
+        """Nothing runs behind the caller's back."""
