@@ -13,13 +13,16 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from edge_claid.errors import BadImageError
 from edge_claid.frames.exif import Exif, read_exif
 from edge_claid.frames.header import Header, sniff
-from edge_claid.frames.reading import ReadLimits, check_picture, decode_picture, read_bytes
+from edge_claid.frames.key_frames import expected_frames, key_frames
+from edge_claid.frames.reading import ReadLimits, check_picture, decode_picture, open_regular, read_bytes
+from edge_claid.frames.sidecars import sidecars
+from edge_claid.frames.video import VIDEO_SUFFIXES
 from edge_claid.records import Frame
 
 PICTURE_SUFFIXES = frozenset(
@@ -29,6 +32,7 @@ PICTURE_SUFFIXES = frozenset(
 _UNREAD_SUFFIXES = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
 )
+_WITH_SIDECARS = PICTURE_SUFFIXES | _UNREAD_SUFFIXES | VIDEO_SUFFIXES
 # Folders that hold no pictures of the user's: what was thrown away, and the systems' own.
 _PASSED_OVER = frozenset({"$recycle.bin", "system volume information", "lost+found"})
 
@@ -41,7 +45,7 @@ class PictureFile:
 
     path: to open it by; relative: path below the source's root, with "/"; size: bytes, mtime_ns: ns since 1970.
     problem: why it cannot be opened, else None. skipped: the problem means it is no picture at all.
-    folder: it is a folder (that could not be entered).
+    folder: it is a folder (that could not be entered). sidecar: path of the JSON file that speaks of it, or None.
     """
 
     path: str
@@ -51,10 +55,15 @@ class PictureFile:
     problem: str | None = None
     skipped: bool = False
     folder: bool = False
+    sidecar: str | None = None
 
     @property
     def picture_by_name(self) -> bool:
         return os.path.splitext(self.relative)[1].lower() in PICTURE_SUFFIXES
+
+    @property
+    def video_by_name(self) -> bool:
+        return os.path.splitext(self.relative)[1].lower() in VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,22 @@ class PictureFiles:
 
     uri: as the user wrote it. root: absolute path of the folder that relative paths start from; name: its last part.
     whole: the source is that whole folder, so what it does not list is gone.
+    one_device: the walk enters no other file system that is mounted below the root.
+    video_every: seconds between key frames of videos, None where videos are no pictures.
     """
 
-    def __init__(self, uri: str, root: str, paths: list[str] | None = None, limits: ReadLimits | None = None):
+    def __init__(
+        self,
+        uri: str,
+        root: str,
+        paths: list[str] | None = None,
+        limits: ReadLimits | None = None,
+        one_device: bool = False,
+        video_every: float | None = None,
+    ):
         self.uri = uri
+        self.one_device = one_device
+        self.video_every = video_every
         self.root = os.path.abspath(root)
         self.name = os.path.basename(self.root) or self.root
         self.whole = paths is None
@@ -91,10 +112,11 @@ class PictureFiles:
     def files(self) -> Iterator[PictureFile]:
         """Every file below the root, folder by folder in sorted order."""
         if self._paths is None:
-            yield from _walk(self.root)
+            yield from _walk(self.root, self.one_device)
             return
         for path in self._paths:
-            yield _listed(path, os.path.relpath(path, self.root).replace(os.sep, "/"))
+            beside = sidecars_beside(path)
+            yield _listed(path, os.path.relpath(path, self.root).replace(os.sep, "/"), beside)
 
     def fetch(self, file: PictureFile) -> Fetched | None:
         """Read a file, or None where it is no picture by name and content. Raises BadImageError."""
@@ -113,6 +135,30 @@ class PictureFiles:
     def decode(self, fetched: Fetched, name: str) -> Frame:
         """Pixels of a fetched picture. Raises BadImageError."""
         return decode_picture(fetched.data, name, self.limits)
+
+    def digest(self, file: PictureFile) -> Fetched:
+        """A file's facts and digest without its content, however large it is. Raises BadImageError."""
+        digest = blake2b(digest_size=32)
+        try:
+            with open_regular(file.path) as opened:
+                before = os.fstat(opened.fileno())
+                while block := opened.read(1 << 20):
+                    digest.update(block)
+                after = os.fstat(opened.fileno())
+        except OSError as error:
+            raise BadImageError(f"{file.path}: cannot be read ({_reason(error)})") from error
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise BadImageError(f"{file.path}: changed while it was read")
+        return Fetched(b"", after.st_size, after.st_mtime_ns, digest.digest())
+
+    def key_frames(self, file: PictureFile) -> Iterator[tuple[float, Frame | None]]:
+        """(seconds, frame or None for a near-duplicate) of a video; see edge_claid.frames.key_frames."""
+        assert self.video_every is not None
+        return key_frames(file.path, self.video_every, self.limits)
+
+    def expected_frames(self, file: PictureFile) -> int:
+        """Key frames of a video at most, by the length it states."""
+        return expected_frames(file.path, self.video_every) if self.video_every is not None else 0
 
     def __iter__(self) -> Iterator[Frame]:
         """Every picture that can be used; the others are logged."""
@@ -143,14 +189,26 @@ def globbed(uri: str, limits: ReadLimits | None = None) -> PictureFiles:
     return PictureFiles(uri, root, paths, limits)
 
 
-def _walk(root: str) -> Iterator[PictureFile]:
+def sidecars_beside(path: str) -> str | None:
+    """Path of the sidecar of one picture or video, or None."""
+    folder, name = os.path.split(path)
+    near = [one for one in (f"{name}.json", f"{os.path.splitext(name)[0]}.json") if os.path.exists(f"{folder}/{one}")]
+    found = sidecars([name, *near], _WITH_SIDECARS).get(name)
+    return os.path.join(folder, found) if found else None
+
+
+def _walk(root: str, one_device: bool) -> Iterator[PictureFile]:
     seen: set[tuple[int, int]] = set()
+    device = None
     folders = [(root, "")]
     while folders:
         folder, prefix = folders.pop()
         try:
             status = os.stat(folder)
             if (status.st_dev, status.st_ino) in seen:
+                continue
+            device = status.st_dev if device is None else device
+            if one_device and status.st_dev != device:
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
@@ -159,16 +217,21 @@ def _walk(root: str) -> Iterator[PictureFile]:
             yield PictureFile(folder, prefix.rstrip("/") or ".", problem=_reason(error), folder=True)
             continue
         below = []
+        paired = sidecars(names, _WITH_SIDECARS)
+        spoken_of = {sidecar: name for name, sidecar in paired.items()}
         for name in names:
-            listed = _listed(os.path.join(folder, name), prefix + name)
-            if not listed.folder:
+            beside = os.path.join(folder, paired[name]) if name in paired else None
+            listed = _listed(os.path.join(folder, name), prefix + name, beside)
+            if name in spoken_of and not listed.problem and not listed.folder:
+                yield replace(listed, problem=f"sidecar of {spoken_of[name]}", skipped=True)
+            elif not listed.folder:
                 yield listed
             elif not name.startswith(".") and name.lower() not in _PASSED_OVER:
                 below.append((listed.path, listed.relative + "/"))
         folders.extend(reversed(below))
 
 
-def _listed(path: str, relative: str) -> PictureFile:
+def _listed(path: str, relative: str, sidecar: str | None = None) -> PictureFile:
     by_name = PictureFile(path, relative).picture_by_name
     try:
         status = os.stat(path)
@@ -182,7 +245,7 @@ def _listed(path: str, relative: str) -> PictureFile:
         return PictureFile(path, relative, problem="no regular file (a pipe, socket or device)", skipped=True)
     suffix = os.path.splitext(relative)[1].lower()
     unread = f"{suffix[1:].upper()} pictures are not read; convert it to JPEG" if suffix in _UNREAD_SUFFIXES else None
-    return PictureFile(path, relative, status.st_size, status.st_mtime_ns, unread)
+    return PictureFile(path, relative, status.st_size, status.st_mtime_ns, unread, sidecar=sidecar)
 
 
 def _first_bytes(path: str, count: int = 32) -> bytes:

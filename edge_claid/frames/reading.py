@@ -10,6 +10,7 @@ import os
 import stat
 from dataclasses import dataclass
 from functools import cache
+from typing import IO
 
 import cv2
 import numpy as np
@@ -48,9 +49,15 @@ class NotAPictureError(BadImageError):
 
 
 def read_picture(path: str | os.PathLike[str], limits: ReadLimits | None = None) -> Frame:
-    """Read one picture file. Raises BadImageError with the reason where it cannot be used."""
+    """Read one picture file, or a frame of a video by ``clip.mp4#t=12.000``. Raises BadImageError with the reason."""
     limits = limits or ReadLimits()
     name = os.fspath(path)
+    if "#t=" in name:
+        from edge_claid.frames.key_frames import read_frame, split_frame_path
+
+        frame = split_frame_path(name)
+        if frame is not None:
+            return read_frame(*frame, limits)
     return decode_picture(read_bytes(path, limits).data, name, limits)
 
 
@@ -61,24 +68,34 @@ def read_bytes(path: str | os.PathLike[str], limits: ReadLimits | None = None) -
     """
     limits = limits or ReadLimits()
     name = os.fspath(path)
-    # O_NONBLOCK: opening a FIFO must not wait for a writer that never comes.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
-        descriptor = os.open(path, flags)
-        with os.fdopen(descriptor, "rb") as file:
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                raise BadImageError(f"{name}: no regular file")
+        with open_regular(path) as file:
+            before = os.fstat(file.fileno())
             if before.st_size > limits.bytes:
                 raise BadImageError(f"{name}: {before.st_size:,} bytes, more than the limit of {limits.bytes:,}")
             data = file.read(limits.bytes + 1)
-            after = os.fstat(descriptor)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadImageError(f"{name}: cannot be read ({reason})") from error
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        raise BadImageError(f"{name}: cannot be read ({error.strerror or error})") from error
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns) or len(data) != after.st_size:
         raise BadImageError(f"{name}: changed while it was read")
     return FileBytes(data, after.st_size, after.st_mtime_ns)
+
+
+def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+    """A regular file, opened to be read. Raises BadImageError where it is none or cannot be opened."""
+    name = os.fspath(path)
+    # O_NONBLOCK: opening a FIFO must not wait for a writer that never comes.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        file = os.fdopen(os.open(path, flags), "rb")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadImageError(f"{name}: cannot be read ({reason})") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise BadImageError(f"{name}: no regular file")
+    return file
 
 
 def check_picture(data: bytes, name: str, limits: ReadLimits | None = None) -> Header:
