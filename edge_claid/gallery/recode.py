@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,16 +12,28 @@ from edge_claid.gallery import identity
 from edge_claid.gallery.batch import Space, write_codes
 from edge_claid.gallery.rows import checksum, matrix_from_bytes
 
+if TYPE_CHECKING:
+    from edge_claid.gallery.store import Gallery
 
-def recode(connection: sqlite3.Connection, path: str, space: Space, keep_descriptors: bool | None) -> None:
+
+_LACKING = "SELECT count(*) FROM images i LEFT JOIN descriptors d ON d.image = i.id WHERE d.image IS NULL"
+
+
+def require_descriptors(gallery: Gallery) -> None:
+    """Raises GalleryError with the fix where an image has no stored descriptors to code anew."""
+    with gallery.reading() as connection:
+        _require_descriptors(connection, gallery.path)
+
+
+def recode(
+    connection: sqlite3.Connection,
+    path: str,
+    space: Space,
+    keep_descriptors: bool | None,
+    advance: Callable[[int], None] = lambda images: None,
+) -> None:
     """Make ``space`` the active one and code all images in it. Raises GalleryError where descriptors are missing."""
-    lacking = "SELECT count(*) FROM images i LEFT JOIN descriptors d ON d.image = i.id WHERE d.image IS NULL"
-    missing = connection.execute(lacking).fetchone()[0]
-    if missing:
-        raise GalleryError(
-            f"gallery {path}: {missing} images have no stored descriptors to code anew; "
-            f"`edge-claid gallery reencode {path}` makes them from the pictures"
-        )
+    _require_descriptors(connection, path)
     row = _activate(connection, space)
     connection.execute("DELETE FROM codes")
     last = -1
@@ -36,6 +49,7 @@ def recode(connection: sqlite3.Connection, path: str, space: Space, keep_descrip
             values = matrix_from_bytes(content, count, "<f2").astype(np.float32)
             write_codes(connection, image_id, (row, space), values)
         last = page[-1][0]
+        advance(len(page))
     connection.execute("DELETE FROM code_spaces WHERE active = 0")
     # What new images are measured against (see drift).
     connection.execute(
@@ -46,6 +60,15 @@ def recode(connection: sqlite3.Connection, path: str, space: Space, keep_descrip
         identity.write_meta(connection, keep_descriptors="1" if keep_descriptors else "0")
     if identity.read_meta(connection).get("keep_descriptors") != "1":
         connection.execute("DELETE FROM descriptors")
+
+
+def _require_descriptors(connection: sqlite3.Connection, path: str) -> None:
+    missing = connection.execute(_LACKING).fetchone()[0]
+    if missing:
+        raise GalleryError(
+            f"gallery {path}: {missing} images have no stored descriptors to code anew; "
+            f"`edge-claid gallery reencode {path}` makes them from the pictures"
+        )
 
 
 def _activate(connection: sqlite3.Connection, space: Space) -> int:

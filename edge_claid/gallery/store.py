@@ -228,17 +228,20 @@ class Gallery:
             except GalleryError as error:
                 raise GalleryError(f"gallery {self.path}: {error}") from error
 
-    def adopt_space(self, space: Space, keep_descriptors: bool | None = None) -> None:
+    def adopt_space(
+        self, space: Space, keep_descriptors: bool | None = None, advance: Callable[[int], None] = lambda images: None
+    ) -> None:
         """Code every image anew in this space, in one transaction, from the stored descriptors.
 
         keep_descriptors: keep them beside the codes (None: as the gallery is set); else they are dropped.
+        advance: told how many more images are coded; nothing is stored before the last.
         Raises GalleryError where an image has no stored descriptors.
         """
         from edge_claid.gallery.recode import recode
 
         with self._lock:
             with transaction(self._connection, self.path):
-                recode(self._connection, self.path, space, keep_descriptors)
+                recode(self._connection, self.path, space, keep_descriptors, advance)
             self.forget_space()
             with plain_errors(self.path):
                 # A step frees one page and has no row to fetch; only a script is stepped to its end.
