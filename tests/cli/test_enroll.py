@@ -24,6 +24,7 @@ from made_up import MadeUpPipeline, MadeUpSpace, write_picture  # noqa: E402
 
 import edge_claid.cli.enroll as enroll_verb  # noqa: E402
 import edge_claid.cli.gallery as gallery_verbs  # noqa: E402
+import edge_claid.cli.gallery.recoding as gallery_recoding  # noqa: E402
 from edge_claid.errors import GalleryError, StorageError, UsageError  # noqa: E402
 from edge_claid.gallery import store  # noqa: E402
 
@@ -65,7 +66,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     def open_pipeline() -> Iterator[MadeUpPipeline]:
         yield shop.pipeline
 
-    for module in (enroll_verb, gallery_verbs):
+    for module in (enroll_verb, gallery_recoding):
         monkeypatch.setattr(module, "open_pipeline", open_pipeline)
         monkeypatch.setattr(module, "with_training", lambda options, code_bytes: options)
     monkeypatch.setattr(store, "_space_from_bytes", MadeUpSpace.from_bytes)

@@ -1,0 +1,66 @@
+"""``gallery info`` and ``gallery list``: what a gallery is and holds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from edge_claid.cli.gallery.arguments import AsJson, GalleryPath, InRoot, Patterns, WithLabel
+from edge_claid.cli.printing import print_json, shown
+from edge_claid.gallery.drift import Drift
+from edge_claid.gallery.info import GalleryInfo
+from edge_claid.gallery.rows import ImageRow
+from edge_claid.gallery.selection import Selection
+from edge_claid.gallery.store import Gallery
+
+
+def info(gallery: GalleryPath, json: AsJson = False) -> None:
+    """Counts, pipeline, code space, and whether the gallery has outgrown it."""
+    with Gallery.open(gallery) as store:
+        facts = store.info()
+    if json:
+        print_json(asdict(facts))
+        return
+    for name, value in _lines(facts).items():
+        print(f"{name.replace('_', ' '):>18}  {value}")
+
+
+def list_images(
+    gallery: GalleryPath, paths: Patterns = None, label: WithLabel = None, root: InRoot = None, json: AsJson = False
+) -> None:
+    """Every image, or those that match."""
+    with Gallery.open(gallery) as store:
+        for row in Selection(paths or (), label, root).images(store):
+            if json:
+                print_json(image_json(row))
+            else:
+                named = f"  {shown(row.label)}" if row.label else ""
+                print(f"{shown(row.root)}/{shown(row.path)}  {row.width}x{row.height}  {row.regions} regions{named}")
+
+
+def image_json(row: ImageRow) -> dict[str, Any]:
+    """An image's facts as every verb prints them."""
+    facts = asdict(row)
+    for name in ("id", "root_id", "mtime_ns", "displaced"):
+        del facts[name]
+    return {"image": facts.pop("path"), "hash": facts.pop("content_hash").hex()} | facts
+
+
+def _lines(info: GalleryInfo) -> dict[str, str]:
+    facts = asdict(info) | {"roots": ", ".join(info.roots), "drift": _in_words(info.drift)}
+    settings = facts.pop("describe_settings")
+    lines = {}
+    for name, value in facts.items():
+        number = isinstance(value, int) and not isinstance(value, bool)
+        lines[name] = f"{value:,}" if number else shown(str(value))
+    return lines | {name: shown(str(value)) for name, value in settings.items()}
+
+
+def _in_words(drift: Drift | None) -> str:
+    if drift is None:
+        return "none measured"
+    verdict = "; has outgrown its code book: `gallery retrain`" if drift.drifted else ""
+    return (
+        f"new images lose {drift.newest:.4f} to their codes, a code book trained now would cost them "
+        f"{drift.expected:.4f} ({drift.ratio:.2f} times){verdict}"
+    )
