@@ -1,22 +1,21 @@
-"""The source grammar: one string names a folder, a glob, a picture or a video file.
+"""The source grammar: one string names a folder, a glob, a picture, a video file, a camera or a network stream.
 
-To add a kind of source: one file in this package with a class that is used in a ``with`` block and yields Frames,
-and one line in ``open_source``.
+To add a kind of file: one module in this package with a class that is used in a ``with`` block and yields Frames, and
+one line in ``open_source``. To add a kind of live source: see ``edge_claid/capture``.
 """
 
 from __future__ import annotations
 
 import glob
 import os
-import re
 
 from edge_claid.errors import UsageError
+from edge_claid.frames.address import is_live, live_address, without_credentials
 from edge_claid.frames.folder import PictureFiles, globbed, single_file
+from edge_claid.frames.live_stream import LiveStream, Patience
 from edge_claid.frames.reading import ReadLimits
 from edge_claid.frames.stream import FileStream, Stream
 from edge_claid.frames.video import VIDEO_SUFFIXES, VideoFile
-
-_CAMERA = re.compile(r"\d+$|(v4l2|csi|rtsps?)://|gst:")
 
 
 def open_source(uri: str | os.PathLike[str], limits: ReadLimits | None = None) -> PictureFiles | VideoFile:
@@ -25,7 +24,7 @@ def open_source(uri: str | os.PathLike[str], limits: ReadLimits | None = None) -
     Raises UsageError where nothing is there or the kind of source is not read here.
     """
     uri = os.fspath(uri)
-    if _CAMERA.match(uri):
+    if is_live(uri):
         raise UsageError(f"{without_credentials(uri)}: cameras and streams cannot be read as a set of pictures")
     if "\0" in uri or not uri:
         raise UsageError(f"source {uri!r} is no name of a file or folder")
@@ -43,16 +42,21 @@ def open_source(uri: str | os.PathLike[str], limits: ReadLimits | None = None) -
 
 
 def open_stream(
-    uri: str | os.PathLike[str], *, max_reconnects: int | None = None, limits: ReadLimits | None = None
+    uri: str | os.PathLike[str],
+    *,
+    max_reconnects: int | None = None,
+    wait: bool = False,
+    patience: Patience | None = None,
+    limits: ReadLimits | None = None,
 ) -> Stream:
     """The source a user named, frame by frame; to be used in a ``with`` block.
 
-    max_reconnects: attempts in a row to open a lost live source anew before it is given up; None: for ever.
-    Raises UsageError where nothing is there.
+    For live sources: max_reconnects: attempts in a row to open it anew before it is given up (None: for ever); wait:
+    wait also for one that cannot be opened at the start; patience: seconds allowed for each step.
+    Raises UsageError where nothing is there or the address is malformed, SourceLostError where there is no such camera.
     """
-    return FileStream(open_source(uri, limits))
-
-
-def without_credentials(uri: str) -> str:
-    """The source as it may be printed: user and password replaced by ***."""
-    return re.sub(r"://[^/@]*@", "://***@", uri)
+    uri = os.fspath(uri)
+    if not is_live(uri):
+        return FileStream(open_source(uri, limits))
+    address = live_address(uri)
+    return LiveStream(address, max_reconnects=max_reconnects, wait=wait, patience=patience, limits=limits)
