@@ -1,0 +1,1 @@
+"""Losses, one a file: the paper's equation, shapes, and nothing else."""

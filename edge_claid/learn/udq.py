@@ -1,0 +1,150 @@
+"""UDQ: a head and a code book that improve each other, without labels.
+
+Source: Jiang et al., Unsupervised deep quantization for object instance search, Neurocomputing 362, 2019
+(papers/udq.txt), Algorithm 1. Here the head learns from stored descriptors, in place of the whole network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from edge_claid.codes.codebook import CODEWORDS, CodeBook
+from edge_claid.codes.opq import train_opq
+from edge_claid.codes.projection import Projection, normalised
+from edge_claid.codes.space import CodeSpace
+from edge_claid.errors import UsageError
+from edge_claid.learn.heads import ProjectionHead
+from edge_claid.learn.losses.discriminability import discriminability_loss
+from edge_claid.learn.losses.quantisation import quantisation_loss
+from edge_claid.learn.losses.separability import separability_loss
+from edge_claid.learn.refine import refinement_named
+
+
+@dataclass(frozen=True)
+class UdqSettings:
+    """How UDQ learns.
+
+    bytes: M, subspaces of 256 codewords. refine: none, bfr, pbr or cbr (§3.4). iterations: of the second module (§4.3.1
+    finds two enough; the first module runs once before them). balance: λ of eq. 7 (§4.3.2). learning_rate: §4.2.
+    epochs: passes over the regions in each module, batch: regions a step; the paper does not say.
+    """
+
+    bytes: int
+    refine: str = "none"
+    iterations: int = 2
+    balance: float = 0.01
+    learning_rate: float = 1e-3
+    epochs: int = 3
+    batch: int = 256
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far learning is: epochs done of all, the module's two losses, and the quantisation loss of its features."""
+
+    done: int
+    epochs: int
+    separability: float
+    discriminability: float
+    quantisation: float
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What one module learns from (Algorithm 1, lines 2 and 5).
+
+    book: code book of the refined features. codes: (N, M) int64, each region's codewords, its pseudo labels.
+    """
+
+    book: CodeBook
+    codes: torch.Tensor
+
+
+def learn_udq(
+    descriptors: np.ndarray,
+    projection: Projection,
+    settings: UdqSettings,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> CodeSpace:
+    """Learn a head over a projection, and the code book of its features (Algorithm 1).
+
+    descriptors: (N, D) float, unit norm, N >= 256. projection: the whitening that the head starts from; it stands for
+    the PCA of §4.2. report: told after each epoch. The same input and seed give the same space on one machine.
+    Returns the code space, its projection with the head folded in. Raises UsageError for settings or descriptors that
+    cannot work, before anything is learned.
+    """
+    check_settings(settings, projection.width)
+    if len(descriptors) < CODEWORDS:
+        raise UsageError(f"UDQ needs at least {CODEWORDS} regions to learn from, there are {len(descriptors)}")
+    values = projection.project(descriptors)
+    if not np.isfinite(values).all():
+        raise UsageError("descriptors hold NaN or infinite values; enrol the pictures again")
+    generator = torch.Generator().manual_seed(settings.seed)
+    head = ProjectionHead(projection.width)
+    refine = refinement_named(settings.refine)
+    epochs, done = (settings.iterations + 1) * settings.epochs, 0
+    for _ in range(settings.iterations + 1):  # the first is the initialisation module, lines 2 and 3
+        refined = normalised(refine(head.features(values), settings.seed)).astype(np.float32)
+        supervision = supervised(refined, settings)
+        for separability, discriminability in optimised(head, values, supervision, settings, generator):
+            done += 1
+            error = quantisation_loss(head.features(values), supervision.book)
+            report(Progress(done, epochs, separability, discriminability, error))
+    folded = head.folded_into(projection)
+    return CodeSpace(folded, train_opq(folded.project(descriptors), settings.bytes, seed=settings.seed))
+
+
+def check_settings(settings: UdqSettings, width: int) -> None:
+    """Raises UsageError for settings that cannot work with descriptors projected to `width` dimensions."""
+    refinement_named(settings.refine)
+    if settings.bytes < 1 or width % settings.bytes:
+        raise UsageError(f"codes of {settings.bytes} bytes do not divide {width} dimensions: take 4, 8, 16 or 32")
+    if settings.iterations < 0 or settings.epochs < 1 or settings.batch < 1:
+        raise UsageError("UDQ needs iterations >= 0, epochs >= 1 and a batch of at least one region")
+    if not (settings.learning_rate > 0 and settings.balance >= 0):
+        raise UsageError("UDQ needs a learning rate above 0 and a balance of at least 0")
+
+
+def supervised(refined: np.ndarray, settings: UdqSettings) -> Supervision:
+    """Self-supervision: the code book that loses least of the features, and their codes in it (§3.2, eq. 6)."""
+    book = train_opq(refined, settings.bytes, seed=settings.seed)
+    return Supervision(book, torch.from_numpy(book.encode(refined).astype(np.int64)))
+
+
+def optimised(
+    head: ProjectionHead,
+    values: np.ndarray,
+    supervision: Supervision,
+    settings: UdqSettings,
+    generator: torch.Generator,
+) -> Iterator[tuple[float, float]]:
+    """Train the head on one module's supervision; after each epoch the mean separability and discriminability loss.
+
+    The features are rotated as the code book does, since its subspaces are what eq. 8 and 9 speak of. The classifier
+    of each subspace starts at random and is dropped with its module's codewords.
+    """
+    book = supervision.book
+    assert book.rotation is not None
+    inputs, rotation = torch.from_numpy(values), torch.from_numpy(book.rotation)
+    codewords, subspaces = torch.from_numpy(book.centroids), torch.arange(book.subspaces)
+    weights = torch.randn((book.subspaces, codewords.shape[2], CODEWORDS), generator=generator) * 0.01
+    biases = torch.zeros(book.subspaces, CODEWORDS)
+    learned = [*head.parameters(), weights.requires_grad_(), biases.requires_grad_()]
+    optimiser = torch.optim.Adam(learned, lr=settings.learning_rate)
+    for _ in range(settings.epochs):
+        sums = np.zeros(2)
+        for chosen in torch.randperm(len(inputs), generator=generator).split(settings.batch):
+            features = (head(inputs[chosen]) @ rotation).view(len(chosen), book.subspaces, -1)
+            labels = supervision.codes[chosen]
+            separability = separability_loss(features, labels, weights, biases)
+            discriminability = discriminability_loss(features, codewords[subspaces, labels])
+            optimiser.zero_grad()
+            (separability + settings.balance * discriminability).backward()  # eq. 7
+            optimiser.step()
+            sums += len(chosen) * np.array([separability.item(), discriminability.item()])
+        yield float(sums[0] / len(inputs)), float(sums[1] / len(inputs))
