@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_claid.codes.codebook import CodeBook
+from edge_claid.codes.grouping import grouped_centroids
 from edge_claid.codes.pq import (
     first_centroids,
     moved_centroids,
@@ -41,7 +42,7 @@ def train_opq(
         centroids = moved_centroids(rotated, codes, distances)
         rotation = procrustes_rotation(values, centroids[np.arange(subspaces), codes].reshape(rotated.shape))
         rotated = values @ rotation
-    return CodeBook(rotation, refine_centroids(rotated, centroids, final_rounds))
+    return CodeBook(rotation, grouped_centroids(refine_centroids(rotated, centroids, final_rounds)))
 
 
 def procrustes_rotation(values: np.ndarray, targets: np.ndarray) -> np.ndarray:

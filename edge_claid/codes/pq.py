@@ -10,6 +10,7 @@ import os
 import numpy as np
 
 from edge_claid.codes.codebook import CODEWORDS, CodeBook, checked_values
+from edge_claid.codes.grouping import grouped_centroids
 from edge_claid.errors import UsageError
 from edge_claid.ops.cpu import _encode
 
@@ -27,7 +28,7 @@ def train_pq(values: np.ndarray, subspaces: int, seed: int = 0, iterations: int 
     """
     values = training_rows(values, subspaces, seed)
     centroids = first_centroids(values, subspaces, seed)
-    return CodeBook(None, refine_centroids(values, centroids, iterations))
+    return CodeBook(None, grouped_centroids(refine_centroids(values, centroids, iterations)))
 
 
 def training_rows(values: np.ndarray, subspaces: int, seed: int) -> np.ndarray:

@@ -180,6 +180,41 @@ def test_distances_on_the_very_threshold(isa, subspaces):
     assert distinct > 30
 
 
+def group_members(groups, rng):
+    """A codeword of each of these groups: numbers of one group differ in bits 4 and 5."""
+    return (groups & 15 | groups >> 4 << 6 | rng.integers(0, 4, groups.shape) << 4).astype(np.uint8)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("subspaces", [8, 16])
+@pytest.mark.parametrize("spread", [0.0, 0.02, 0.3, 3.0])
+def test_codewords_of_a_group(isa, subspaces, spread):
+    """From groups whose codewords are equal, where the pre-scan by group decides all, to such that it tells nothing."""
+    rng = np.random.default_rng([subspaces, int(100 * spread)])
+    codes = group_members(rng.integers(0, 64, (60_000, subspaces)), rng)
+    reference, scan = both(isa, subspaces, codes, np.sort(rng.integers(0, 3000, 60_000)).astype(np.int32))
+    number = np.arange(256)
+    by_group = rng.gamma(2.0, 0.3, (5, subspaces, 64))[:, :, number & 15 | number >> 6 << 4]
+    tables = (by_group + spread * rng.random((5, subspaces, 256))).astype(np.float32)
+    for k in (1, 30):
+        assert_same_search(reference, scan, tables, k)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_groups_on_the_very_threshold(isa):
+    """As test_distances_on_the_very_threshold, with equal entries inside a group: its bound has no slack either."""
+    rng = np.random.default_rng(12)
+    rows, subspaces, number = 9000, 16, np.arange(256)
+    for trial in range(20):
+        steps = np.where(rng.random(rows) < 0.03, 254, rng.integers(256, 300, rows))
+        codes = group_members(np.minimum(rng.multinomial(steps, np.full(subspaces, 1 / subspaces)), 63), rng)
+        offsets = rng.normal(size=(subspaces, 1)) * 10.0 ** (trial % 8)
+        grid = rng.uniform(1e-3, 1) * (number & 15 | number >> 6 << 4)
+        reference, scan = both(isa, subspaces, codes, np.arange(rows, dtype=np.int32)[::-1].copy())
+        for k in (1, 20):
+            assert_same_search(reference, scan, (offsets + grid).astype(np.float32)[None], k)
+
+
 def test_wrong_input_is_refused():
     scan = _scan.CodeScan(8)
     codes, images = np.zeros((3, 8), np.uint8), np.zeros(3, np.int32)

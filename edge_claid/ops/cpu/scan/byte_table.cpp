@@ -6,9 +6,9 @@
 namespace scan {
 
 ByteTable::ByteTable(const float* table, size_t subspaces)
-    : table_(table), subspaces_(subspaces), least_(subspaces), storage_(subspaces * kCodewords + kBlock) {
+    : table_(table), subspaces_(subspaces), least_(subspaces), storage_(subspaces * (kCodewords + kGroups) + kWord) {
     const auto address = reinterpret_cast<uintptr_t>(storage_.data());
-    bytes_ = storage_.data() + (kBlock - address % kBlock) % kBlock;
+    bytes_ = storage_.data() + (kWord - address % kWord) % kWord;
     for (size_t m = 0; m < subspaces; ++m) {
         const float* row = table + m * kCodewords;
         float least = row[0], most = row[0];
@@ -34,6 +34,11 @@ void ByteTable::quantise(float threshold) {
         uint8_t* out = bytes_ + m * kCodewords;
         for (size_t c = 0; c < kCodewords; ++c)
             out[c] = static_cast<uint8_t>(static_cast<int>(std::min((row[c] - least) * scale, 255.0f)));
+        uint8_t* group = bytes_ + subspaces_ * kCodewords + m * kGroups;
+        for (size_t g = 0; g < kGroups; ++g) {
+            const uint8_t* member = out + (g / 16 * 64 + g % 16);
+            group[g] = std::min(std::min(member[0], member[16]), std::min(member[32], member[48]));
+        }
     }
 }
 

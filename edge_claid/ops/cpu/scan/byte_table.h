@@ -18,7 +18,10 @@ public:
     // Rewrites the bytes for a threshold, which is finite.
     void quantise(float threshold);
 
+    // (subspaces, 256) uint8, 64-byte aligned.
     const uint8_t* bytes() const { return bytes_; }
+    // (subspaces, 64) uint8, aligned as well: the least entry of each group of codewords, so their sum is no larger.
+    const uint8_t* group_bytes() const { return bytes_ + subspaces_ * kCodewords; }
 
 private:
     const float* table_;

@@ -9,7 +9,15 @@ namespace {
 
 constexpr size_t kLanes = 16, kVectors = kWord / kLanes;
 
-inline void look_up(const uint8_t* table, const uint8_t* codes, uint8x16_t sums[kVectors]) {
+struct Table {
+    static constexpr size_t kEntries = kCodewords;
+};
+
+struct GroupTable {
+    static constexpr size_t kEntries = kGroups;
+};
+
+inline void look_up(Table, const uint8_t* table, const uint8_t* codes, uint8x16_t sums[kVectors]) {
     uint8x16_t found[kVectors];
     for (size_t v = 0; v < kVectors; ++v) found[v] = vdupq_n_u8(0);
     for (int quarter = 0; quarter < 4; ++quarter) {
@@ -21,10 +29,20 @@ inline void look_up(const uint8_t* table, const uint8_t* codes, uint8x16_t sums[
     for (size_t v = 0; v < kVectors; ++v) sums[v] = vqaddq_u8(sums[v], found[v]);
 }
 
+inline void look_up(GroupTable, const uint8_t* table, const uint8_t* codes, uint8x16_t sums[kVectors]) {
+    const uint8x16x4_t entries = vld1q_u8_x4(table);
+    for (size_t v = 0; v < kVectors; ++v) {
+        const uint8x16_t code = vld1q_u8(codes + v * kLanes);
+        const uint8x16_t group = vbslq_u8(vdupq_n_u8(15), code, vshrq_n_u8(code, 2));
+        sums[v] = vqaddq_u8(sums[v], vqtbl4q_u8(entries, group));
+    }
+}
+
+template <typename Table>
 uint64_t survivors(const uint8_t* codes, size_t subspaces, const uint8_t* table) {
     uint8x16_t sums[kVectors];
     for (size_t v = 0; v < kVectors; ++v) sums[v] = vdupq_n_u8(0);
-    for (size_t m = 0; m < subspaces; ++m) look_up(table + m * kCodewords, codes + m * kBlock, sums);
+    for (size_t m = 0; m < subspaces; ++m) look_up(Table(), table + m * Table::kEntries, codes + m * kBlock, sums);
     static const uint8_t kBits[kLanes] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
     const uint8x16_t bits = vld1q_u8(kBits);
     uint64_t mask = 0;
@@ -36,18 +54,19 @@ uint64_t survivors(const uint8_t* codes, size_t subspaces, const uint8_t* table)
     return mask;
 }
 
+template <typename Table>
 void prescan(const uint8_t* codes, size_t blocks, size_t subspaces, const uint8_t* const* tables, size_t queries,
              uint64_t* const* masks) {
     for (size_t b = 0; b < blocks; ++b)
         for (size_t q = 0; q < queries; ++q)
             for (size_t w = 0; w < kWords; ++w)
                 masks[q][b * kWords + w] =
-                    survivors(codes + b * subspaces * kBlock + w * kWord, subspaces, tables[q]);
+                    survivors<Table>(codes + b * subspaces * kBlock + w * kWord, subspaces, tables[q]);
 }
 
 }  // namespace
 
-const Kernel kNeon = {"neon", prescan};
+const Kernel kNeon = {"neon", prescan<Table>, prescan<GroupTable>, 20};
 
 }  // namespace scan
 #endif

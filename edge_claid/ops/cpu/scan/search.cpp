@@ -38,6 +38,7 @@ constexpr size_t kTileBytes = 1 << 15;   // codes between two looks at the thres
 constexpr size_t kMostBlocks = 8;        // of a tile
 constexpr size_t kDenseShare = 5;         // more survivors than one in so many: scoring all of the next tile is faster
 constexpr int kDenseTiles = 4;           // so many of them, before the pre-scan is tried again
+constexpr int kMostWait = 256;           // tiles without the pre-scan by group, after it failed again and again
 constexpr size_t kThreadWork = 1 << 18;  // look-ups that are worth a thread
 
 size_t lowest_bit(uint64_t mask) {
@@ -60,8 +61,9 @@ float lowered(std::atomic<float>& shared, float value) {
 // One query in one thread.
 class QueryScan {
 public:
-    QueryScan(const Store& store, const Request& request, size_t query, std::atomic<float>& shared)
-        : store_(store), request_(request), shared_(shared), best(request.k),
+    QueryScan(const Store& store, const Kernel& kernel, const Request& request, size_t query,
+              std::atomic<float>& shared)
+        : store_(store), kernel_(kernel), request_(request), shared_(shared), best(request.k),
           table_(request.tables + query * store.subspaces() * kCodewords), bytes_(table_, store.subspaces()) {}
 
     // Whether the next tile can be pre-scanned; sets the byte table for it.
@@ -69,22 +71,37 @@ public:
         const float threshold = lowered(shared_, best.threshold());
         if (dense_ || threshold == std::numeric_limits<float>::infinity()) return false;
         if (threshold < quantised_) bytes_.quantise(quantised_ = threshold);
+        if (wait_) --wait_;
         return true;
     }
 
-    const uint8_t* bytes() const { return bytes_.bytes(); }
+    // Whether the next tile is pre-scanned by group.
+    bool by_group() const { return kernel_.grouped && !wait_; }
+    const uint8_t* bytes() const { return by_group() ? bytes_.group_bytes() : bytes_.bytes(); }
 
     void score_survivors(const uint64_t* masks, const uint8_t* codes, size_t first, size_t blocks) {
-        size_t survivors = 0;
+        // The few words that hold survivors are gathered first, so that no branch has to be guessed.
+        size_t words[kMostBlocks * kWords], count = 0, survivors = 0;
         for (size_t w = 0; w < blocks * kWords; ++w) {
-            uint64_t mask = masks[w];
-            if (!mask) continue;
-            mask &= store_.live_mask(first * kWords + w);
+            words[count] = w;
+            count += masks[w] != 0;
+        }
+        for (size_t i = 0; i < count; ++i) {
+            const size_t w = words[i];
+            uint64_t mask = masks[w] & store_.live_mask(first * kWords + w);
             const size_t block = w / kWords, lane = w % kWords * kWord;
             for (; mask; mask &= mask - 1, ++survivors)
                 score(codes + block * store_.subspaces() * kBlock, first + block, lane + lowest_bit(mask));
         }
-        dense_ = survivors > blocks * kBlock / kDenseShare ? kDenseTiles : 0;
+        const size_t regions = blocks * kBlock;
+        if (!by_group()) {
+            dense_ = survivors > regions / kDenseShare ? kDenseTiles : 0;
+        } else if (survivors > regions / kernel_.grouped_share) {
+            wait_ = next_wait_;
+            next_wait_ = std::min(2 * next_wait_, kMostWait);
+        } else {
+            next_wait_ = 2;
+        }
     }
 
     // Scores every region of the rows, an image at a time.
@@ -122,6 +139,7 @@ private:
     }
 
     const Store& store_;
+    const Kernel& kernel_;
     const Request& request_;
     std::atomic<float>& shared_;  // least threshold of any thread for this query
 
@@ -133,36 +151,44 @@ private:
     ByteTable bytes_;
     float quantised_ = std::numeric_limits<float>::infinity();
     int dense_ = 0;  // tiles to score in full before the next pre-scan
+    int wait_ = 0, next_wait_ = 2;  // tiles to pre-scan in full, now and when it is too many survivors again
     std::vector<float> distances_;
 };
 
 using QueryScans = std::vector<std::unique_ptr<QueryScan>>;
 
-// Queries go in pairs over a tile, while its codes are in the cache.
+// Queries go in pairs over a tile, while its codes are in the cache; pairs are of queries pre-scanned alike.
+struct Pair {
+    Prescan prescan;
+    size_t waiting = 0;
+    QueryScan* queries[2] = {};
+    const uint8_t* tables[2] = {};
+
+    void flush(const Store& store, const uint8_t* codes, size_t first, size_t blocks) {
+        if (!waiting) return;
+        uint64_t masks[2][kMostBlocks * kWords];
+        uint64_t* const mask_rows[2] = {masks[0], masks[1]};
+        prescan(codes, blocks, store.subspaces(), tables, waiting, mask_rows);
+        for (size_t q = 0; q < waiting; ++q) queries[q]->score_survivors(masks[q], codes, first, blocks);
+        waiting = 0;
+    }
+};
+
 void scan_tile(const Store& store, const Kernel& kernel, const uint8_t* codes, size_t first, size_t blocks,
                QueryScans& queries) {
-    uint64_t masks[2][kMostBlocks * kWords];
-    uint64_t* const mask_rows[2] = {masks[0], masks[1]};
-    QueryScan* pair[2];
-    const uint8_t* tables[2];
-    size_t waiting = 0;
-    const auto flush = [&] {
-        if (!waiting) return;
-        kernel.prescan(codes, blocks, store.subspaces(), tables, waiting, mask_rows);
-        for (size_t q = 0; q < waiting; ++q) pair[q]->score_survivors(masks[q], codes, first, blocks);
-        waiting = 0;
-    };
+    Pair pairs[2] = {{kernel.prescan}, {kernel.grouped}};
     for (auto& query : queries) {
         if (!query->prepare()) {
             query->score_all(first * kBlock, std::min(store.rows(), (first + blocks) * kBlock));
             query->best.prune_if_unbounded();
             continue;
         }
-        pair[waiting] = query.get();
-        tables[waiting++] = query->bytes();
-        if (waiting == 2) flush();
+        Pair& pair = pairs[query->by_group()];
+        pair.queries[pair.waiting] = query.get();
+        pair.tables[pair.waiting++] = query->bytes();
+        if (pair.waiting == 2) pair.flush(store, codes, first, blocks);
     }
-    flush();
+    for (Pair& pair : pairs) pair.flush(store, codes, first, blocks);
 }
 
 void scan_blocks(const Store& store, const Kernel& kernel, size_t start, size_t stop, QueryScans& queries) {
@@ -188,7 +214,7 @@ std::vector<std::vector<Candidate>> search(const Store& store, const Kernel& ker
     for (size_t q = 0; q < request.queries; ++q) shared[q] = std::numeric_limits<float>::infinity();
     for (QueryScans& part : scans)
         for (size_t q = 0; q < request.queries; ++q)
-            part.emplace_back(new QueryScan(store, request, q, shared[q]));
+            part.emplace_back(new QueryScan(store, kernel, request, q, shared[q]));
     std::vector<std::thread> others;
     for (size_t part = 1; part < parts; ++part)
         others.emplace_back([&, part] {
