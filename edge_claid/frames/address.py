@@ -62,8 +62,9 @@ def live_address(uri: str) -> Address:
 def _rtsp(uri: str, shown: str) -> dict[str, Any]:
     if not re.match(r"rtsps?://[^/?#\s]+", uri, re.IGNORECASE):
         raise UsageError(f"{shown}: an RTSP source is rtsp://user:password@host:port/path")
-    # TCP first: it loses nothing on a busy network; UDP where the camera knows nothing else. Sound is not asked for.
-    options = {"rtsp_flags": "prefer_tcp", "allowed_media_types": "video", "fflags": "nobuffer"}
+    # TCP first: it loses nothing on a busy network; UDP where the camera knows nothing else. Neither sound nor the
+    # frame rate, which takes FFmpeg a second to find out, is wanted.
+    options = {"rtsp_flags": "prefer_tcp", "allowed_media_types": "video", "fflags": "nobuffer", "fpsprobesize": "0"}
     return {"grabber": "ffmpeg", "format": "rtsp", "place": uri, "options": options}
 
 
