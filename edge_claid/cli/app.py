@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edge_claid import __version__
-from edge_claid.cli import bench, enroll, evaluate, gallery, learn, models, regions, search
+from edge_claid.cli import bench, enroll, evaluate, gallery, learn, models, regions, search, sources
 from edge_claid.errors import EdgeClaidError, UsageError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -30,6 +30,7 @@ app.add_typer(gallery.app, name="gallery")
 app.add_typer(learn.app, name="learn")
 app.command("eval")(evaluate.evaluate)
 app.command("bench")(bench.bench)
+app.command("sources")(sources.sources)
 
 
 def _print_version(asked: bool) -> None:

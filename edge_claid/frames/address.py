@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -12,7 +13,7 @@ from edge_claid.errors import SourceLostError, UsageError
 
 _LIVE = re.compile(r"\d+$|(v4l2|csi|rtsps?)://|gst:", re.IGNORECASE)
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})$")
-_RATE = re.compile(r"\d{1,3}(\.\d{1,3})?(/\d{1,4})?$")
+_RATE = re.compile(r"\d{1,3}\.\d{1,3}$|[1-9]\d{0,5}(/[1-9]\d{0,4})?$")
 _WORD = re.compile(r"[A-Za-z0-9_]{1,16}$")
 # What follows the name of a secret, in a URL's query or a pipeline's properties, in quotes or up to the next blank.
 _SECRET = re.compile(
@@ -81,11 +82,11 @@ def _csi(rest: str, shown: str) -> dict[str, Any]:
     if not re.match(r"\d{1,2}$", sensor):
         raise UsageError(f"{shown}: a CSI camera is csi://0, csi://1, …")
     width, height = wanted.get("size", "1280x720").split("x")
-    rate = wanted.get("rate", "30")
+    rate = Fraction(wanted.get("rate", "30")).limit_denominator(1001)
     # The converter of the board makes BGRx; no pixel passes the CPU before it is asked for.
     pipeline = (
         f"nvarguscamerasrc sensor-id={sensor} ! video/x-raw(memory:NVMM),width={width},height={height},format=NV12,"
-        f"framerate={rate if '/' in rate else rate + '/1'} ! nvvidconv ! video/x-raw,format=BGRx"
+        f"framerate={rate.numerator}/{rate.denominator} ! nvvidconv ! video/x-raw,format=BGRx"
     )
     return {"grabber": "gstreamer", "pipeline": pipeline}
 
