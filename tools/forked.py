@@ -16,6 +16,7 @@ import stand_in
 
 # Here, so that no child has to.
 from edge_claid.cli import app, enroll, gallery  # noqa: F401
+from edge_claid.errors import EdgeClaidError
 
 HUNG_AFTER = 60.0  # seconds
 
@@ -72,6 +73,9 @@ def _be_child(work: Callable[[], None], out: int, error: int) -> None:
         work()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except EdgeClaidError as error:
+        print(error, file=sys.stderr)
+        code = error.exit_code
     except BaseException as failure:
         traceback.print_exception(failure)
         code = 1

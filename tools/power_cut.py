@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 # Before NumPy: a process with threads is not to be forked.
-os.environ.update({name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")})
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import forked
 import results
