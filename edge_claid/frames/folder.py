@@ -151,6 +151,14 @@ class PictureFiles:
             raise BadImageError(f"{file.path}: changed while it was read")
         return Fetched(b"", after.st_size, after.st_mtime_ns, digest.digest())
 
+    def facts(self, file: PictureFile) -> tuple[int, int] | None:
+        """(size, mtime_ns) of a file as they are now, None where it is gone."""
+        try:
+            status = os.stat(file.path)
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns
+
     def key_frames(self, file: PictureFile) -> Iterator[tuple[float, Frame | None]]:
         """(seconds, frame or None for a near-duplicate) of a video; see edge_claid.frames.key_frames."""
         assert self.video_every is not None

@@ -44,6 +44,11 @@ class Batch:
         self._space = space
         self._keep = keep
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open transaction, for other modules of this package."""
+        return self._connection
+
     def add(self, image: NewImage) -> tuple[str, int]:
         """Add a picture, or recognise it: (status, image id).
 
@@ -88,6 +93,9 @@ class Batch:
         self._connection.execute(
             "UPDATE images SET size = ?, mtime_ns = ?, displaced = 0 WHERE id = ?", (size, mtime_ns, image_id)
         )
+
+    def has(self, image_id: int) -> bool:
+        return self._one("SELECT id FROM images WHERE id = ?", image_id) is not None
 
     def label(self, image_id: int, text: str | None) -> None:
         self._connection.execute("UPDATE images SET label = ? WHERE id = ?", (text, image_id))

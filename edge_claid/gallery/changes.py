@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from edge_claid.gallery.batch import Batch
+from edge_claid.gallery.clip_changes import apply_clip, end_clip
+from edge_claid.gallery.clips import video_of
 from edge_claid.gallery.labels import Labels, folder_label
 from edge_claid.gallery.outcome import Outcome
 from edge_claid.gallery.rows import ImageRow, NewImage
+from edge_claid.gallery.sidecar import Sidecar
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.survey import Finding, Survey
 
@@ -19,8 +24,16 @@ class Changes:
         self._labels = labels
         self.copies: dict[int, Finding] = {}
 
-    def apply(self, batch: Batch, finding: Finding) -> Outcome:
-        """Make the change that a finding asks for."""
+    def apply(self, batch: Batch, finding: Finding) -> Outcome | None:
+        """Make the change that a finding asks for; None where there is nothing to tell of it."""
+        if finding.frames:
+            return apply_clip(batch, finding, self._given(finding), self.copies)
+        outcome = None if finding.status == "clip" else self._applied(batch, finding)
+        if finding.clip is not None:
+            outcome = end_clip(batch, finding) or outcome
+        return outcome
+
+    def _applied(self, batch: Batch, finding: Finding) -> Outcome:
         if finding.status in ("rejected", "skipped"):
             return Outcome(finding.path, finding.status, 0, finding.reason)
         if finding.status == "new":
@@ -57,14 +70,12 @@ class Changes:
             size=finding.size,
             mtime_ns=finding.mtime_ns,
             described=described,
-            label=self._labels.label(finding.relative, finding.path),
-            taken=finding.exif.taken,
-            latitude=finding.exif.latitude,
-            longitude=finding.exif.longitude,
+            label=self._given(finding) or folder_label(finding.relative),
+            **_time_and_place(finding),
         )
         status, _ = batch.add(image)
         if status != "known":
-            return Outcome(finding.path, status, len(described.regions))
+            return Outcome(finding.path, status, len(described.regions), finding.reason)
         known = self._gallery.image_by_hash(finding.digest)
         assert known is not None
         self._survey.recognise(finding, known)
@@ -83,7 +94,7 @@ class Changes:
         return True
 
     def _relabel(self, batch: Batch, finding: Finding, row: ImageRow) -> None:
-        label = None if finding.copy else self._labels.given(finding.relative, finding.path)
+        label = None if finding.copy else self._given(finding)
         if label is None and finding.status == "moved" and row.label == folder_label(row.path):
             # It was named by its folder, and has another one now.
             label = folder_label(finding.relative)
@@ -92,6 +103,19 @@ class Changes:
         if label is not None and label != row.label:
             batch.label(row.id, label)
             finding.reason = "; ".join(filter(None, [finding.reason, f"label is now {label}"]))
+
+    def _given(self, finding: Finding) -> str | None:
+        """The label the user gave, else the one of the sidecar."""
+        relative, path = video_of(finding.relative), video_of(finding.path)
+        given = self._labels.given(relative, path)
+        return given if given is not None or finding.sidecar is None else finding.sidecar.label
+
+
+def _time_and_place(finding: Finding) -> dict[str, Any]:
+    """What the picture says itself; where it says nothing, its sidecar."""
+    own, beside = finding.exif or Sidecar(), finding.sidecar or Sidecar()
+    placed = own if own.latitude is not None else beside
+    return {"taken": own.taken or beside.taken, "latitude": placed.latitude, "longitude": placed.longitude}
 
 
 def _place(row: ImageRow) -> tuple[int, str, bool]:

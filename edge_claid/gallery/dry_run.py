@@ -27,7 +27,8 @@ def rehearse(
 
     def settle(finding: Finding) -> None:
         row = finding.row if finding.status in ("unchanged", "moved") else None
-        tell(Outcome(finding.path, finding.status, row.regions if row else 0, finding.reason))
+        regions = sum(frame.regions for frame in finding.frames) or (row.regions if row else 0)
+        tell(Outcome(finding.path, finding.status, regions, finding.reason))
 
     roots = [find_root(gallery, source.root, source.name) if gallery else None for source in sources]
     stored = all_roots(gallery) if gallery else []
@@ -38,10 +39,11 @@ def rehearse(
         if first != finding.path:
             tell(Outcome(finding.path, "unchanged", 0, f"same content as {first}"))
         else:
-            tell(Outcome(finding.path, "added" if finding.row is None else "replaced"))
+            tell(Outcome(finding.path, "added" if finding.row is None else "replaced", 0, finding.reason))
     for number, root in enumerate(roots):
-        if pruning and gallery is not None and root is not None:
+        if pruning and gallery is not None and root is not None and number not in feed.lost_now():
             for row in gone(gallery, root, feed.listed.get(number, 0)):
                 tell(Outcome(f"{root.location}/{row.path}", "removed", row.regions, "no longer in its folder"))
+    summary.lost = {sources[number].uri: reason for number, reason in feed.lost.items()}
     summary.seconds = time.monotonic() - started
     return summary

@@ -17,7 +17,10 @@ from typing import Any, Protocol
 
 from edge_claid.errors import BadImageError, GalleryError, StorageError, UsageError
 from edge_claid.gallery.batch import Space
+from edge_claid.gallery.budget import RESERVE_BYTES, Estimate, estimate, require_reserve, require_room
 from edge_claid.gallery.changes import Changes
+from edge_claid.gallery.clips import require_spacing
+from edge_claid.gallery.drift import drift_warning
 from edge_claid.gallery.dry_run import rehearse
 from edge_claid.gallery.feed import Feed
 from edge_claid.gallery.labels import Labels
@@ -61,6 +64,8 @@ class EnrollOptions:
     train: a gallery and the pipeline to a code space, or None to leave the gallery uncoded.
     train_least: regions needed before it is called at the end; train_early: regions at which it is called on the way,
     so that uncoded descriptors do not fill the disk.
+    planned: told what lies ahead before the work. reserve: bytes of the disk that are left free.
+    stop: once set, what is in work is committed and the run ends.
     """
 
     labels: Labels = field(default_factory=Labels)
@@ -70,6 +75,9 @@ class EnrollOptions:
     train: Callable[[Gallery, Describer], Space] | None = None
     train_least: int = 2_000
     train_early: int = 50_000
+    planned: Callable[[Estimate], None] = lambda estimate: None
+    reserve: int = RESERVE_BYTES
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 def enroll(
@@ -82,8 +90,9 @@ def enroll(
     """Bring the gallery in step with the sources; ``report`` is called for each file after its commit.
 
     gallery: open for writing; None only with ``dry_run``, for one that does not exist yet. pipeline: None only with
-    ``dry_run``. Raises GalleryError where the gallery is of another pipeline, StorageError where it cannot be written,
-    and KeyboardInterrupt after what was ready has been committed.
+    ``dry_run``. Raises GalleryError where the gallery is of another pipeline, StorageError where it cannot be written
+    or would not fit, and KeyboardInterrupt after what was ready has been committed. A source that is lost on the way
+    ends its own part only and stands in the summary's ``lost``.
     """
     options = options or EnrollOptions()
     if options.prune and not all(source.whole for source in sources):
@@ -109,8 +118,11 @@ class _Enrolment:
     ):
         self._gallery, self._pipeline, self._options, self._report = gallery, pipeline, options, report
         self._sources = [(source, register_root(gallery, source.root, source.name)) for source in sources]
+        for source, root in self._sources:
+            if source.video_every is not None:
+                require_spacing(gallery, root, source.video_every)
         self._settled: queue.Queue[Finding | Exception | None] = queue.Queue(256)
-        self._stop = threading.Event()
+        self._stop = options.stop
         self._survey = Survey(gallery, all_roots(gallery))
         self._feed = Feed(self._sources, self._survey, self._settled.put, self._stop)
         self._summary = Summary()
@@ -120,6 +132,7 @@ class _Enrolment:
 
     def run(self) -> Summary:
         started = time.monotonic()
+        self._plan()
         describing = threading.Thread(target=self._describe, name="describe", daemon=True)
         describing.start()
         try:
@@ -133,6 +146,14 @@ class _Enrolment:
         self._finish()
         self._summary.seconds = time.monotonic() - started
         return self._summary
+
+    def _plan(self) -> None:
+        """Tell what lies ahead; refuse what cannot fit."""
+        options, path = self._options, self._gallery.path
+        keep, early = options.keep_descriptors, options.train_early
+        ahead = estimate(self._gallery, self._sources, self._pipeline.descriptor_dim, keep, early, path)
+        options.planned(ahead)
+        require_room(ahead, path, options.reserve)
 
     def _describe(self) -> None:
         """In its own thread: every frame through the networks, each result to the committing thread."""
@@ -177,8 +198,10 @@ class _Enrolment:
     def _commit(self) -> None:
         if not self._batch:
             return
+        require_reserve(self._gallery.path, sum(self._summary.counts.values()), self._options.reserve)
         with self._gallery.batch() as batch:
-            outcomes = [self._changes.apply(batch, finding) for finding in self._batch]
+            applied = [self._changes.apply(batch, finding) for finding in self._batch]
+        outcomes = [outcome for outcome in applied if outcome is not None]
         self._batch = []
         for outcome in outcomes:
             self._tell(outcome)
@@ -189,8 +212,13 @@ class _Enrolment:
 
     def _finish(self) -> None:
         """After the last file: what is gone is removed, and a gallery that has grown enough gets its code space."""
+        lost = self._feed.lost_now() if self._options.prune else self._feed.lost
+        self._summary.lost = {self._sources[number][0].uri: reason for number, reason in self._feed.lost.items()}
+        self._summary.stopped = self._stop.is_set()
+        if self._summary.stopped:
+            return
         for number, (source, root) in enumerate(self._sources):
-            if not source.whole:
+            if not source.whole or number in lost:
                 continue
             if self._options.prune:
                 for outcome in prune(self._gallery, root, self._feed.listed.get(number, 0), self._changes.copies):
@@ -199,6 +227,7 @@ class _Enrolment:
                 batch.remove_displaced(root.id)
         if self._uncoded is not None and self._uncoded >= self._options.train_least:
             self._train()
+        self._summary.outgrown = drift_warning(self._gallery)
 
     def _train(self) -> None:
         if self._options.train is None or self._gallery.space is not None:

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_claid.errors import SourceError
+
 STATUSES = ("added", "replaced", "moved", "unchanged", "rejected", "skipped", "removed")
 
 
@@ -24,10 +26,26 @@ class Outcome:
 
 @dataclass
 class Summary:
-    """Counts by status, and the time it took."""
+    """Counts by status, and the time it took.
+
+    lost: source to why it was lost on the way; what was told before is stored. stopped: the run was asked to end.
+    outgrown: what to do where the gallery has outgrown its code book, else None.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    lost: dict[str, str] = field(default_factory=dict)
+    stopped: bool = False
+    outgrown: str | None = None
+
+    def require_sources(self) -> None:
+        """Raises SourceError where a source was lost on the way."""
+        for uri, reason in self.lost.items():
+            done = sum(self.counts.values())
+            raise SourceError(
+                f"{uri}: the source was lost ({reason}) after {done} files; all that was reported is stored, nothing was "
+                "pruned. Bring it back and run the same command again"
+            )
 
     @property
     def images_per_second(self) -> float:

@@ -6,8 +6,9 @@ import logging
 import os
 from collections.abc import Iterator
 
+from edge_claid.gallery.clips import file_of
 from edge_claid.gallery.outcome import Outcome
-from edge_claid.gallery.roots import Root
+from edge_claid.gallery.roots import Root, is_mounted
 from edge_claid.gallery.rows import ImageRow
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.survey import Finding
@@ -38,7 +39,7 @@ def prune(gallery: Gallery, root: Root, listed: int, copies: dict[int, Finding])
         with gallery.batch() as batch:
             for row in candidates[start : start + _AT_ONCE]:
                 # Looked at once more: a medium pulled since would make everything look gone.
-                if not os.path.isdir(root.location) or not any(os.scandir(root.location)):
+                if not is_mounted(root) or not any(os.scandir(root.location)):
                     break
                 copy = copies.get(row.id)
                 if copy is not None and copy.root is not None and not _is_gone(copy.path):
@@ -53,7 +54,7 @@ def prune(gallery: Gallery, root: Root, listed: int, copies: dict[int, Finding])
 
 def _is_gone(path: str) -> bool:
     try:
-        os.stat(path)
+        os.stat(file_of(path))
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:

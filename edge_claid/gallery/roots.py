@@ -65,6 +65,13 @@ def volume_of(location: str) -> str:
     return f"{uuid}:{inside}".encode(errors="backslashreplace").decode()
 
 
+def is_mounted(root: Root) -> bool:
+    """False where the root's folder is gone, or only the empty mount point of its medium is left."""
+    if not os.path.isdir(root.location):
+        return False
+    return not root.volume or volume_of(root.location) == root.volume
+
+
 def _stored(connection: sqlite3.Connection) -> list[Root]:
     rows = connection.execute("SELECT id, name, location, volume FROM roots ORDER BY id")
     return [Root(row[0], name_from_bytes(row[1]), name_from_bytes(row[2]), row[3]) for row in rows]

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from edge_claid.gallery.roots import Root
+from edge_claid.errors import UsageError
+from edge_claid.gallery.clips import (
+    UNFINISHED,
+    Clip,
+    StoredFrame,
+    belong_to,
+    file_of,
+    frame_digest,
+    frames_of,
+    spacing,
+    video_of,
+)
+from edge_claid.gallery.roots import Root, is_mounted
 from edge_claid.gallery.rows import ImageRow
+from edge_claid.gallery.sidecar import Sidecar, read_sidecar
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Described, Frame
 
@@ -29,6 +42,15 @@ class Listed(Protocol):
     problem: str | None
     skipped: bool
     folder: bool
+    sidecar: str | None
+
+    @property
+    def picture_by_name(self) -> bool:
+        """Its name is that of a picture."""
+
+    @property
+    def video_by_name(self) -> bool:
+        """Its name is that of a video."""
 
 
 class Fetched(Protocol):
@@ -40,12 +62,13 @@ class Fetched(Protocol):
 
 
 class FileSource(Protocol):
-    """Still pictures below one root; see edge_claid.frames.folder.PictureFiles."""
+    """Pictures and videos below one root; see edge_claid.frames.folder.PictureFiles."""
 
     uri: str
     root: str
     name: str
     whole: bool
+    video_every: float | None
 
     def files(self) -> Iterator[Any]:
         """Every file, as Listed."""
@@ -59,6 +82,18 @@ class FileSource(Protocol):
     def decode(self, fetched: Any, name: str) -> Frame:
         """Pixels. Raises BadImageError."""
 
+    def digest(self, file: Any) -> Any:
+        """Fetched of a file of any size. Raises BadImageError."""
+
+    def key_frames(self, file: Any) -> Iterator[tuple[float, Frame | None]]:
+        """(seconds, frame or None for a near-duplicate) of a video. Raises BadImageError, also after frames."""
+
+    def facts(self, file: Any) -> tuple[int, int] | None:
+        """(size, mtime_ns) as they are now, None where it is gone."""
+
+    def expected_frames(self, file: Any) -> int:
+        """Key frames of a video at most."""
+
 
 @dataclass
 class Finding:
@@ -66,11 +101,14 @@ class Finding:
 
     status: "new" (to be described and added), "moved", "unchanged", "rejected" or "skipped".
     row: the image the gallery has of it, if any. size, mtime_ns: of the file, UNSURE where the time proves nothing.
+    source: number of its source. sidecar: what a JSON file beside it says, or None.
+    clip: the video that it is a frame of, or that it ends. frames: of a video that the gallery has already.
     """
 
     path: str
     relative: str
     root: Root | None
+    source: int = 0
     status: str = "new"
     reason: str | None = None
     row: ImageRow | None = None
@@ -80,6 +118,9 @@ class Finding:
     copy: bool = False
     exif: Any = None
     described: Described | None = field(default=None, repr=False)
+    sidecar: Sidecar | None = None
+    clip: Clip | None = None
+    frames: Sequence[StoredFrame] = ()
 
 
 class Survey:
@@ -87,15 +128,25 @@ class Survey:
 
     def __init__(self, gallery: Gallery | None, roots: list[Root]):
         self._gallery = gallery
-        self._locations = {root.id: root.location for root in roots}
+        self._roots = {root.id: root for root in roots}
 
-    def by_stat(self, file: Listed, root: Root | None) -> Finding:
+    def by_stat(self, file: Listed, root: Root | None, source: int = 0) -> Finding:
         """Verdict without opening the file; "new" means that its content has to be looked at."""
-        finding = Finding(file.path, file.relative, root, size=file.size)
+        finding = Finding(file.path, file.relative, root, source, size=file.size)
         if file.problem:
             finding.status, finding.reason = ("skipped" if file.skipped else "rejected"), file.problem
             return finding
+        if file.sidecar is not None:
+            try:
+                finding.sidecar = read_sidecar(file.sidecar)
+            except UsageError as error:
+                finding.reason = str(error)
         if self._gallery is None or root is None:
+            return finding
+        if file.video_by_name:
+            frames = frames_of(self._gallery, root.id, file.relative)
+            if frames and all((one.size, one.mtime_ns) == (file.size, file.mtime_ns) for one in frames):
+                finding.status, finding.mtime_ns, finding.frames = "unchanged", file.mtime_ns, frames
             return finding
         finding.row = self._gallery.image_by_path(root.id, file.relative)
         if finding.row is not None and (finding.row.size, finding.row.mtime_ns) == (file.size, file.mtime_ns):
@@ -110,32 +161,56 @@ class Survey:
         if known is not None:
             self.recognise(finding, known)
 
-    def recognise(self, finding: Finding, known: ImageRow) -> None:
-        """The content is the gallery's image ``known``: the same file, a moved one, or a copy."""
-        same_place = finding.root is not None and (known.root_id, known.path) == (finding.root.id, finding.relative)
+    def clip_by_content(self, finding: Finding, fetched: Fetched, every: float | None) -> None:
+        """Verdict on a whole video by its content's hash; "new" means that its frames have to be looked at."""
+        finding.size, finding.mtime_ns = fetched.size, _trusted(fetched.mtime_ns)
+        finding.digest = fetched.digest
+        if self._gallery is None:
+            return
+        first = self._gallery.image_by_hash(frame_digest(fetched.digest, 0.0))
+        if first is None or spacing(self._gallery, first.root_id) != every:
+            return
+        frames = frames_of(self._gallery, first.root_id, video_of(first.path))
+        if belong_to(frames, fetched.digest):
+            finding.frames = frames
+            self.recognise(finding, first, finding.relative)
+
+    def frame_by_content(self, finding: Finding) -> None:
+        """Verdict on one frame of a video by its digest."""
+        known = self._gallery.image_by_hash(finding.digest) if self._gallery is not None else None
+        if known is not None:
+            self.recognise(finding, known)
+
+    def recognise(self, finding: Finding, known: ImageRow, video: str | None = None) -> None:
+        """The content is the gallery's image ``known``: the same file, a moved one, or a copy.
+
+        video: path of the video where the whole of it is compared by its first frame.
+        """
+        place = known.path if video is None else video_of(known.path)
+        same_place = finding.root is not None and (known.root_id, place) == (finding.root.id, finding.relative)
         finding.row = known
         if same_place and not known.displaced:
             finding.status = "unchanged"
         elif self._lost_its_file(known):
-            finding.status, finding.reason = "moved", f"was {known.path}"
+            finding.status, finding.reason = "moved", f"was {place}"
         else:
             finding.status, finding.copy = "unchanged", True
-            finding.reason = f"same content as {known.root}/{known.path}"
+            finding.reason = f"same content as {known.root}/{place}"
 
     def _lost_its_file(self, row: ImageRow) -> bool:
         """True where the image's own file is gone or holds something else; a medium that is absent proves nothing."""
         if row.displaced:
             return True
-        location = self._locations.get(row.root_id, "")
-        if not os.path.isdir(location):
+        root = self._roots.get(row.root_id)
+        if root is None or not is_mounted(root):
             return False
         try:
-            status = os.stat(os.path.join(location, row.path))
+            status = os.stat(file_of(os.path.join(root.location, row.path)))
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
             return False
-        return status.st_size != row.size or row.mtime_ns not in (UNSURE, status.st_mtime_ns)
+        return status.st_size != row.size or row.mtime_ns not in (UNSURE, UNFINISHED, status.st_mtime_ns)
 
 
 def _trusted(mtime_ns: int) -> int:

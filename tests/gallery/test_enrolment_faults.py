@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import MadeUpPipeline, MadeUpSpace, picture_bytes, write_picture
 
-from edge_claid.errors import MachineError, StorageError
+from edge_claid.errors import MachineError, SourceError, StorageError
 from edge_claid.frames import open_source
 from edge_claid.frames.folder import PictureFiles
 from edge_claid.gallery.enroll import EnrollOptions, enroll
@@ -136,14 +136,14 @@ def test_a_machine_that_fails_ends_it_after_committing_what_was_described(photos
 
 
 def test_a_stick_pulled_on_the_way(photos: Path, tmp_path: Path) -> None:
-    """What vanishes is rejected with its reason, and pruning does not take the absence for deletion."""
+    """What was read is kept, the rest is told as lost and not as rejected, and pruning takes nothing for deleted."""
 
     class Pulled(PictureFiles):
-        def fetch(self, file):  # type: ignore[no-untyped-def]
-            if file.relative == "10.png":
-                self.gone = True
-                shutil.rmtree(self.root)
-            return super().fetch(file)
+        def files(self):  # type: ignore[no-untyped-def]
+            for file in list(super().files()):
+                if file.relative == "10.png":
+                    os.rename(self.root, self.root + " was here")
+                yield file
 
     with open_gallery(tmp_path / "g.claid") as gallery:
         run(photos / ".." / "photos", gallery)
@@ -151,10 +151,13 @@ def test_a_stick_pulled_on_the_way(photos: Path, tmp_path: Path) -> None:
             write_picture(photos / f"{i:02}.png", 100 + i)
         told: list[Outcome] = []
         options = EnrollOptions(prune=True)
-        enroll(gallery, [Pulled(str(photos), str(photos))], MadeUpPipeline(), options, told.append)
-        statuses = {o.status for o in told}
-        assert "removed" not in statuses
-        assert "rejected" in statuses
+        summary = enroll(gallery, [Pulled(str(photos), str(photos))], MadeUpPipeline(), options, told.append)
+        assert [(o.file, o.reason) for o in told if o.status != "replaced"] == []
+        assert list(summary.lost) == [str(photos)]
+        assert len(gallery) == 20
+        with pytest.raises(SourceError, match=r"was lost \(no such file or directory\).*run the same command") as lost:
+            summary.require_sources()
+        assert lost.value.exit_code == 7
         assert list(verify(gallery)) == []
 
 
