@@ -32,7 +32,7 @@ def open_source(uri: str | os.PathLike[str], limits: ReadLimits | None = None) -
         return PictureFiles(uri, uri, limits=limits)
     if os.path.lexists(uri):
         video = os.path.splitext(uri)[1].lower() in VIDEO_SUFFIXES
-        return VideoFile(uri) if video else single_file(uri, limits)
+        return VideoFile(uri, limits) if video else single_file(uri, limits)
     if glob.has_magic(uri):
         matched = globbed(uri, limits)
         if next(matched.files(), None) is None:

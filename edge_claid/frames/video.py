@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import av
 import av.error
-import numpy as np
 
 from edge_claid.errors import BadImageError
+from edge_claid.frames.decoding import decoded_frames, frame_rate, opened_video, upright_pixels
+from edge_claid.frames.reading import ReadLimits
 from edge_claid.records import Frame
 
 VIDEO_SUFFIXES = frozenset(
@@ -32,6 +36,8 @@ VIDEO_SUFFIXES = frozenset(
     ]
 )
 
+log = logging.getLogger(__name__)
+
 
 class VideoFile:
     """The first video stream of a file; each pass over it starts at its beginning.
@@ -39,47 +45,41 @@ class VideoFile:
     Frames are named ``file#seconds``. Use in a ``with`` block, which closes the file.
     """
 
-    def __init__(self, uri: str):
+    def __init__(self, uri: str, limits: ReadLimits | None = None):
         self.uri = uri
-        self._container: av.container.InputContainer | None = None
+        self._limits = limits or ReadLimits()
+        self._open = contextlib.ExitStack()
+        self._video: tuple[Any, Any] | None = None
 
     def __enter__(self) -> VideoFile:
-        # A path is passed as "file:" so that a name with a colon is never taken for a network protocol.
-        try:
-            self._container = av.open("file:" + os.path.abspath(self.uri))
-        except (av.error.FFmpegError, OSError, UnicodeError) as error:
-            raise BadImageError(f"{self.uri}: not a video that can be read ({error})") from error
-        if not self._container.streams.video:
-            self._container.close()
-            raise BadImageError(f"{self.uri}: has no video stream")
-        self._container.streams.video[0].thread_type = "AUTO"
+        """Raises BadImageError where it cannot be opened."""
+        self._video = self._open.enter_context(opened_video(os.path.abspath(self.uri), self._limits))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        self._video = None
+        self._open.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Decoded frames; a damaged end ends the iteration. Raises BadImageError where not one frame can be read."""
+        """Decoded frames; what is damaged is left out. Raises BadImageError where not one frame can be read."""
         for _, frame in self.timed():
             yield frame
 
     def timed(self) -> Iterator[tuple[float, Frame]]:
-        """Decoded frames, each after its time in seconds."""
-        container = self._container
-        assert container is not None, "open the video in a with block"
-        stream = container.streams.video[0]
-        container.seek(0)
-        count = 0
-        try:
-            for frame in container.decode(stream):
-                pixels = frame.to_ndarray(format="rgb24")
-                # The display matrix turns counter-clockwise; older PyAV does not report it.
-                turns = round(getattr(frame, "rotation", 0) / 90) % 4
-                seconds = frame.time or 0.0
-                yield seconds, Frame(np.ascontiguousarray(np.rot90(pixels, turns)), f"{self.uri}#{seconds:.3f}")
-                count += 1
-        except av.error.FFmpegError as error:
-            if count == 0:
-                raise BadImageError(f"{self.uri}: no frame can be decoded ({error})") from error
+        """Decoded frames, each after its time in seconds, which never goes back."""
+        assert self._video is not None, "open the video in a with block"
+        container, stream = self._video
+        with contextlib.suppress(av.error.FFmpegError):
+            container.seek(0)
+        damage: list[str] = []
+        seconds, shift = -1.0, 0.0
+        for stamp, decoded in decoded_frames(self.uri, container, stream, damage):
+            if stamp + shift < seconds:
+                # A clip put together from several, or a recorder whose clock was set.
+                shift = seconds + 1.0 / frame_rate(stream) - stamp
+            seconds = stamp + shift
+            yield seconds, Frame(upright_pixels(self.uri, decoded, self._limits), f"{self.uri}#{seconds:.3f}")
+        if seconds < 0:
+            raise BadImageError(f"{self.uri}: no frame can be decoded" + (f" ({damage[0]})" if damage else ""))
+        if damage:
+            log.warning("%s: damaged in %d places (%s); they were left out", self.uri, len(damage), damage[0])
