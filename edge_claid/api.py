@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 from edge_claid import ops
 from edge_claid.codes.space import regions_needed
@@ -31,7 +30,7 @@ from edge_claid.records import Descriptors, Hit
 class Gallery(store.Gallery):
     """A gallery file; see edge_claid.gallery.store.Gallery for all it can do."""
 
-    _search: tuple[tuple[int, bool], GallerySearch] | None = None
+    _search: tuple[bool, GallerySearch] | None = None
 
     @classmethod
     def open(
@@ -77,15 +76,10 @@ class Gallery(store.Gallery):
         """The k best images for what ``pipeline.describe`` gave, best first; k = 0 for all.
 
         exact: score by float descriptors where the gallery keeps them. The gallery is read into memory at the first
-        call, and again after it was changed. Raises GalleryError, UsageError.
+        call, and what was changed since at the others. Raises GalleryError, UsageError.
         """
-        state = (self._version(), exact)
-        if self._search is None or self._search[0] != state:
-            self._search = (state, GallerySearch(self, ops.load().code_scan, exact=exact))
+        if self._search is None or self._search[0] != exact:
+            self._search = (exact, GallerySearch(self, ops.load().code_scan, exact=exact))
+        else:
+            self._search[1].refresh()
         return self._search[1].query(query, k)
-
-    def _version(self) -> int:
-        """Changes with every commit, by this connection or by another."""
-        with self.reading() as connection:
-            counts: tuple[Any, ...] = connection.execute("PRAGMA data_version").fetchone()
-            return hash((counts[0], connection.total_changes))

@@ -12,14 +12,20 @@ import numpy as np
 
 from edge_claid.codes.projection import Projection
 from edge_claid.codes.space import CodeSpace
-from edge_claid.gallery.index import Index
+from edge_claid.gallery.positions import Positions
 
 
 class Scorer(Protocol):
-    """Regions ready to be scored. Images are positions in the index; a query is one descriptor, (D,)."""
+    """Regions ready to be scored. Images are positions; a query is one descriptor, (D,)."""
 
-    def candidates(self, query: np.ndarray, k: int) -> np.ndarray:
-        """The k images with the best regions, best first: (at most k,) int64."""
+    def append(self, values: np.ndarray, images: np.ndarray) -> None:
+        """Take up regions (n, width) as ``Positions.read`` gives them, with the position (n,) int32 of their images."""
+
+    def remove(self, images: np.ndarray) -> None:
+        """Leave out the images at these positions from now on: (n,) int32."""
+
+    def candidates(self, query: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        """The k images with the best regions, best first: (at most k,) int64. allowed: (I,) bool, all where None."""
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
         """Scores of all regions of each of these images, each (R,)."""
@@ -32,19 +38,23 @@ class CodeScorer:
     region: with c the decoded region, q.c = (1 + |c|^2 - d^2) / 2, and |c|^2 is itself a sum over look-up tables.
     """
 
-    def __init__(self, index: Index, space: CodeSpace, code_scan: Callable[[int], Any], threads: int) -> None:
-        assert index.codes is not None
-        self._space, self._starts, self._threads = space, index.starts, threads
+    def __init__(self, positions: Positions, space: CodeSpace, code_scan: Callable[[int], Any], threads: int) -> None:
+        self._positions, self._space, self._threads = positions, space, threads
         self._scan = code_scan(space.book.subspaces)
-        self._scan.append(index.codes, index.image_index)
         self._norm_table = np.ascontiguousarray((space.book.centroids.astype(np.float64) ** 2).sum(axis=2), np.float32)
 
-    def candidates(self, query: np.ndarray, k: int) -> np.ndarray:
-        images, _, _ = self._scan.search(self._space.tables(query[None]), k, threads=self._threads)
+    def append(self, values: np.ndarray, images: np.ndarray) -> None:
+        self._scan.append(values, images)
+
+    def remove(self, images: np.ndarray) -> None:
+        self._scan.remove(images)
+
+    def candidates(self, query: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        images, _, _ = self._scan.search(self._space.tables(query[None]), k, allowed, self._threads)
         return images[0][images[0] >= 0].astype(np.int64)
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
-        starts, stops = self._starts[images], self._starts[images + 1]
+        starts, stops = self._positions.starts[images], self._positions.starts[images + 1]
         distances = self._scan.region_distances(self._space.tables(query[None])[0], starts, stops)
         norms = self._scan.region_distances(self._norm_table, starts, stops)
         cosines = (1.0 + norms - distances) / (2.0 * np.sqrt(np.maximum(norms, 1e-12)))
@@ -54,15 +64,30 @@ class CodeScorer:
 class FloatScorer:
     """Scores by float descriptors, projected; exact, and for galleries that have no codes yet."""
 
-    def __init__(self, index: Index, projection: Projection) -> None:
-        assert index.descriptors is not None
-        self._starts, self._projection = index.starts, projection
-        self._values = projection.project(index.descriptors)
+    def __init__(self, positions: Positions, projection: Projection) -> None:
+        self._positions, self._projection = positions, projection
+        self._parts = [np.empty((0, projection.width), np.float32)]
 
-    def candidates(self, query: np.ndarray, k: int) -> np.ndarray:
-        scores = self._values @ self._projection.project(query[None])[0]
-        return np.argsort(-np.maximum.reduceat(scores, self._starts[:-1]), kind="stable")[:k]
+    def append(self, values: np.ndarray, images: np.ndarray) -> None:
+        del images
+        self._parts.append(self._projection.project(values))
+
+    def remove(self, images: np.ndarray) -> None:
+        """Nothing to do: the positions say who is live."""
+
+    def candidates(self, query: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        scores = self._values() @ self._projection.project(query[None])[0]
+        best = np.maximum.reduceat(scores, self._positions.starts[:-1])
+        usable = np.flatnonzero(self._positions.live if allowed is None else self._positions.live & allowed)
+        return usable[np.argsort(-best[usable], kind="stable")[:k]]
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
+        values, starts = self._values(), self._positions.starts
         projected = self._projection.project(query[None])[0]
-        return [self._values[self._starts[i] : self._starts[i + 1]] @ projected for i in images]
+        return [values[starts[i] : starts[i + 1]] @ projected for i in images]
+
+    def _values(self) -> np.ndarray:
+        """(N, d) float32, all regions in the order of positions."""
+        if len(self._parts) > 1:
+            self._parts = [np.concatenate(self._parts)]
+        return self._parts[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection, Sequence
+from sqlite3 import Connection
 from typing import Any
 
 import numpy as np
@@ -10,17 +12,20 @@ import numpy as np
 from edge_claid.codes.projection import small_projection
 from edge_claid.codes.space import CodeSpace
 from edge_claid.config import SearchSettings
-from edge_claid.errors import UsageError
+from edge_claid.errors import GalleryError, UsageError
+from edge_claid.gallery import positions
 from edge_claid.gallery.localise import agreed_region, image_scores
+from edge_claid.gallery.positions import Origin, Positions
 from edge_claid.gallery.scorers import CodeScorer, FloatScorer, Scorer
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Descriptors, Hit
 
 
 class GallerySearch:
-    """A gallery's regions in memory, ready for queries; a picture of the gallery as it was when this was made.
+    """A gallery's regions in memory, ready for queries. ``refresh`` takes up what has changed in the gallery since.
 
     exact: score by float descriptors, which the gallery must keep. code_scan: the op that scans codes.
+    May be used from several threads; the gallery stays the caller's.
     Raises GalleryError where the gallery is damaged or ``exact`` is asked of one without descriptors.
     """
 
@@ -33,56 +38,127 @@ class GallerySearch:
         exact: bool = False,
         threads: int = 1,
     ) -> None:
-        self._gallery = gallery
+        self._gallery, self._code_scan, self._exact, self._threads = gallery, code_scan, exact, threads
         self._settings = settings or SearchSettings()
-        space = gallery.space
-        self._index = gallery.load_index(exact=exact)
-        self._scorer: Scorer | None = None
-        if not len(self._index):
-            return
-        if isinstance(space, CodeSpace) and not exact:
-            self._scorer = CodeScorer(self._index, space, code_scan, threads)
-        else:
-            assert self._index.descriptors is not None
-            known = isinstance(space, CodeSpace)
-            projection = space.projection if known else small_projection(self._index.descriptors)  # type: ignore[union-attr]
-            self._scorer = FloatScorer(self._index, projection)
+        self._lock = threading.RLock()
+        self._version: tuple[int, int]
+        self._origin: Origin
+        self._positions: Positions
+        self._scorer: Scorer | None
+        with gallery.reading() as connection:
+            self._open(connection)
 
     def __len__(self) -> int:
         """Images that are searched."""
-        return len(self._index.image_ids)
+        return len(self._positions)
 
-    def query(self, descriptors: Descriptors, k: int = 10) -> list[Hit]:
+    def refresh(self) -> bool:
+        """Bring the search in step with the gallery: added images are read, removed ones left out; True on a change.
+
+        Costs microseconds where nobody wrote to the gallery. Raises GalleryError where it is damaged, or was moved to
+        another pipeline, whose descriptors mean something else.
+        """
+        with self._lock, self._gallery.reading() as connection:
+            version, origin = positions.version(connection), positions.read_origin(connection)
+            if version == self._version:
+                return False
+            if self._origin.pipeline not in (None, origin.pipeline):
+                raise GalleryError(f"gallery {self._gallery.path} was moved to another pipeline; open it anew")
+            # Without a code space the projection depends on all descriptors.
+            if origin != self._origin or origin.space is None:
+                self._open(connection)
+                return True
+            gone, returned = self._positions.compare(connection)
+            assert self._scorer is not None
+            self._scorer.remove(gone)
+            added = self._take_up(self._scorer, connection, returned)
+            self._version = version
+            return added > 0 or len(gone) > 0
+
+    def _open(self, connection: Connection) -> None:
+        """Read everything, inside the caller's read transaction."""
+        self._version, self._origin = positions.version(connection), positions.read_origin(connection)
+        space = self._gallery.space
+        self._scorer = None
+        if isinstance(space, CodeSpace) and not self._exact:
+            self._positions = Positions("codes", "u1", space.book.subspaces)
+            self._scorer = CodeScorer(self._positions, space, self._code_scan, self._threads)
+            self._take_up(self._scorer, connection)
+            return
+        self._positions = Positions("descriptors", "<f2", max(self._origin.width, 1))
+        if isinstance(space, CodeSpace):
+            self._scorer = FloatScorer(self._positions, space.projection)
+            self._take_up(self._scorer, connection)
+            return
+        parts = list(self._parts(connection))
+        if parts:
+            values, images = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            self._scorer = FloatScorer(self._positions, small_projection(values))
+            self._scorer.append(values, images)
+
+    def _take_up(self, scorer: Scorer, connection: Connection, returned: Sequence[int] = ()) -> int:
+        """How many regions were new."""
+        count = 0
+        for values, images in self._parts(connection, returned):
+            scorer.append(values, images)
+            count += len(values)
+        return count
+
+    def _parts(self, connection: Connection, returned: Sequence[int] = ()) -> positions.Parts:
+        path = self._gallery.path
+        try:
+            yield from self._positions.read(connection, returned)
+        except GalleryError as error:
+            if self._exact and not self._gallery.info().keep_descriptors:
+                hint = "enrol with --keep-descriptors"
+                raise GalleryError(f"gallery {path} does not keep all float descriptors; {hint}") from error
+            raise GalleryError(f"gallery {path}: {error}; `edge-claid gallery verify` says which") from error
+
+    def query(self, descriptors: Descriptors, k: int = 10, only: Collection[int] | None = None) -> list[Hit]:
         """The k best images for an object, or for all of several objects at once.
 
         descriptors: (B, D), a row for every object asked for; an image's score is the mean over the objects, its box
         the one around all of them.
-        k: 0 for all images. Raises UsageError for k < 0.
+        k: 0 for all images. only: ids of the images to search among, all where None. Raises UsageError for k < 0.
         """
         if k < 0:
             raise UsageError(f"the number of hits is {k}; it must be 0 (all images) or more")
-        count = len(self) if k == 0 else min(k, len(self))
+        with self._lock:
+            try:
+                return self._answer(descriptors, k, only)
+            except GalleryError:
+                # An image that was found may have been removed since.
+                if not self.refresh():
+                    raise
+                return self._answer(descriptors, k, only)
+
+    def _answer(self, descriptors: Descriptors, k: int, only: Collection[int] | None) -> list[Hit]:
+        allowed = None if only is None else self._positions.of_ids(only)
+        total = len(self) if allowed is None else int(np.count_nonzero(allowed))
+        count = total if k == 0 else min(k, total)
         if self._scorer is None or count == 0:
             return []
         queries = descriptors.values
         # The scan ranks by one region an image; what it finds is ranked again by several, so more are taken than asked.
-        wide = len(self) if len(queries) > 1 else min(len(self), max(self._settings.shortlist, 2 * count))
-        images = self._scorer.candidates(queries[0], wide)
+        wide = total if len(queries) > 1 else min(total, max(self._settings.shortlist, 2 * count))
+        images = self._scorer.candidates(queries[0], wide, allowed)
         found = [self._scorer.region_scores(query, images) for query in queries]
         scores = np.mean([image_scores(regions) for regions in found], axis=0)
         order = np.argsort(-scores, kind="stable")[:count]
-        boxes = np.array([self._boxes(images[order], [regions[i] for i in order]) for regions in found])
+        best = images[order]
+        with self._gallery.reading() as connection:
+            regions = self._positions.boxes(connection, best)
+            rows = self._gallery.images_by_id(self._positions.image_ids[best])
+        boxes = np.array([self._boxes(regions, [scores_of[i] for i in order]) for scores_of in found])
         around = np.concatenate([boxes[:, :, :2].min(axis=0), boxes[:, :, 2:].max(axis=0)], axis=1).tolist()
-        rows = self._gallery.images_by_id(self._index.image_ids[images[order]])
         return [
             Hit(row.path, row.root, score, (box[0], box[1], box[2], box[3]), row.label)
             for row, score, box in zip(rows, scores[order].tolist(), around, strict=True)
         ]
 
-    def _boxes(self, images: np.ndarray, scores: list[np.ndarray]) -> list[np.ndarray]:
-        """One object's box in each of these images, (4,) each. scores: of all regions of each image."""
-        boxes = []
-        for image, own_scores in zip(images, scores, strict=True):
-            own = self._index.boxes[self._index.starts[image] : self._index.starts[image + 1]]
-            boxes.append(own[agreed_region(own, own_scores, self._settings.temperature)])
-        return boxes
+    def _boxes(self, regions: list[np.ndarray], scores: list[np.ndarray]) -> list[np.ndarray]:
+        """One object's box in each of several images, (4,) each, from all their regions (R, 4) and their scores."""
+        return [
+            own[agreed_region(own, own_scores, self._settings.temperature)]
+            for own, own_scores in zip(regions, scores, strict=True)
+        ]
