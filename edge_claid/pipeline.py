@@ -110,10 +110,10 @@ class Pipeline:
         center = self._vit.mean_token if self.settings.regions.center else None
         return ClaidDetector(self.settings.regions, decompose, center)
 
-    def tokens(self, frame: Frame) -> Tokens:
-        """Patch tokens of a picture, resized in its own shape to about vit_side squared pixels."""
+    def tokens(self, frame: Frame, side: int | None = None) -> Tokens:
+        """Patch tokens of a picture, resized in its own shape to about side squared pixels (None: vit_side)."""
         vit = self._vit
-        size = size_by_area(frame.size, self.settings.networks.vit_side, vit.input_multiple)
+        size = size_by_area(frame.size, side or self.settings.networks.vit_side, vit.input_multiple)
         features = self._vit_runner.run(network_input(frame.pixels, size, vit))[0]
         return Tokens(features, (size[1] // vit.stride, size[0] // vit.stride), frame.size)
 
@@ -176,15 +176,15 @@ class Pipeline:
                 for future in waiting:
                     future.cancel()
 
-    def view_scatter(self, pictures: Iterable[tuple[str, np.ndarray]], count: int) -> np.ndarray | None:
-        """How much descriptors of one region differ between views of it.
+    def described_views(self, pictures: Iterable[tuple[str, np.ndarray]], count: int) -> Iterator[np.ndarray | None]:
+        """Descriptors of the same regions in a picture and in augmented views of it.
 
-        pictures: files, each with boxes (R, 4) in pixels. count: augmented views of each beside the picture itself.
-        Returns the scatter (D, D) float64 about each region's mean, or None where no picture could be used. The views
-        are drawn from a generator seeded by the picture's place in the row, so they are the same in every run.
+        pictures: files, each with boxes (R, 4) in pixels. Gives (1 + count, R, D) float32 each, in order, the picture
+        itself first; None for one that cannot be used. The views are drawn from a generator seeded by the picture's
+        place in the row, so they are the same in every run.
         """
 
-        def looked_at(numbered: tuple[int, tuple[str, np.ndarray]]) -> tuple[np.ndarray, int] | None:
+        def looked_at(numbered: tuple[int, tuple[str, np.ndarray]]) -> np.ndarray | None:
             number, (path, boxes) = numbered
             try:
                 frame = read_picture(path)
@@ -195,15 +195,22 @@ class Pipeline:
             for _ in range(count):
                 pixels, moved = augmented_view(frame.pixels, boxes, rng)
                 seen.append(self._pooling.describe(self.feature_map(Frame(pixels, frame.name)), moved).values)
-            spread = np.stack(seen).astype(np.float64)
-            spread = (spread - spread.mean(axis=0)).reshape(-1, spread.shape[-1])
-            return spread.T @ spread, len(boxes) * count
+            return np.stack(seen)
 
-        total, freedom = np.zeros((self.descriptor_dim, self.descriptor_dim)), 0
         with ThreadPoolExecutor(self._threads, "views") as workers:
-            for part in workers.map(looked_at, enumerate(pictures)):
-                if part is not None:
-                    total, freedom = total + part[0], freedom + part[1]
+            yield from workers.map(looked_at, enumerate(pictures))
+
+    def view_scatter(self, pictures: Iterable[tuple[str, np.ndarray]], count: int) -> np.ndarray | None:
+        """How much descriptors of one region differ between views of it (see ``described_views``).
+
+        Returns the scatter (D, D) float64 about each region's mean, or None where no picture could be used.
+        """
+        total, freedom = np.zeros((self.descriptor_dim, self.descriptor_dim)), 0
+        for seen in self.described_views(pictures, count):
+            if seen is not None:
+                spread = seen.astype(np.float64)
+                spread = (spread - spread.mean(axis=0)).reshape(-1, spread.shape[-1])
+                total, freedom = total + spread.T @ spread, freedom + seen.shape[1] * count
         return total / freedom if freedom else None
 
 
