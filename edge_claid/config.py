@@ -97,6 +97,34 @@ class SearchSettings:
 
 
 @dataclass(frozen=True)
+class LiveSettings:
+    """How looks at a stream become tracks with names.
+
+    looks, agreement: looks needed for a name, and the share of the last `window` looks that must give it.
+    match: probability of a true match under which a look names nothing; keep: the same where a track of that name is
+    expected. temperature: how far below the best a region's score may lie and still count for the box.
+    nearest: gallery images taken a region. coast_looks: looks that may miss a named thing before it leaves the answer.
+    forget_seconds: after so long a thing that comes back is another track. least_overlap: IoU that ties two looks.
+    most_unknown: regions without a name that are followed.
+    workers: frames looked at at once, 0 for one per core. gallery_seconds: how often changes of the gallery are sought.
+    """
+
+    looks: int = 3
+    agreement: float = 0.6
+    window: int = 8
+    match: float = 0.5
+    keep: float = 0.1
+    temperature: float = 0.03
+    nearest: int = 4
+    coast_looks: int = 2
+    forget_seconds: float = 2.0
+    least_overlap: float = 0.15
+    most_unknown: int = 6
+    workers: int = 0
+    gallery_seconds: float = 1.0
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings; each part goes to the stage of its name."""
 
@@ -105,6 +133,7 @@ class Settings:
     descriptors: DescriptorSettings = field(default_factory=DescriptorSettings)
     codes: CodeSettings = field(default_factory=CodeSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    live: LiveSettings = field(default_factory=LiveSettings)
 
 
 def default_path() -> Path:
