@@ -348,6 +348,7 @@ def test_read_only_folder_is_read(path: Path) -> None:
 )
 def test_any_history_leaves_each_content_and_each_path_once(history: list[tuple[str, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder, Gallery.open(f"{folder}/h.claid", "create") as gallery:
+        gallery.bind("aa", {}, DIM)
         register_root(gallery, "/nowhere", "r")
         for action, seed, place in history:
             row = gallery.image_by_hash(struct.pack(">Q", seed))
