@@ -16,6 +16,7 @@ from edge_claid.cli.printing import print_json, shown
 from edge_claid.cli.queries import Query, one_query, read_queries
 from edge_claid.errors import BadImageError, UsageError
 from edge_claid.frames.reading import read_picture
+from edge_claid.gallery.labels import ids_of_labels
 from edge_claid.gallery.roots import all_roots
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
@@ -30,6 +31,9 @@ def search(
     ] = None,
     queries: Annotated[Path | None, typer.Option(help='JSON lines {"id","image","box" or "boxes"}.')] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=0, help="Hits a query; 0 for all images.")] = 10,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Search only pictures of this label; several: of any of them.")
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Score by float descriptors, where kept.")] = False,
     save: Annotated[Path | None, typer.Option(help="Folder for annotated pictures and a contact sheet.")] = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON line a query.")] = False,
@@ -45,6 +49,9 @@ def search(
         finder = GallerySearch(store, ops.load().code_scan, pipeline.settings.search, exact=exact)
         if not len(finder):
             typer.echo(f"gallery {gallery} is empty: enrol pictures into it", err=True)
+        only = ids_of_labels(store, label) if label else None
+        if only == []:
+            typer.echo(f"gallery {gallery} has no picture labelled {' or '.join(map(shown, label or []))}", err=True)
         for one in asked:
             try:
                 descriptors = pipeline.describe(one.image, boxes=one.boxes)
@@ -55,7 +62,7 @@ def search(
                 typer.echo(f"query {shown(one.id)} rejected: {error}", err=True)
                 continue
             start = time.perf_counter()
-            hits = finder.query(descriptors, top_k)
+            hits = finder.query(descriptors, top_k, only)
             _tell(one, hits, time.perf_counter() - start, json)
             if save:
                 _save(save, one, hits, store)

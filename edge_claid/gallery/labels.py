@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edge_claid.errors import UsageError
+from edge_claid.gallery.store import Gallery
 
 _PATH_HEADINGS = {"file", "path", "image", "filename"}
 _MOST_BYTES = 256_000_000
@@ -78,3 +80,10 @@ def _lines(text: str, name: str) -> list[tuple[int, list[str]]]:
         return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
         raise UsageError(f"label table {name}, line {reader.line_num}: {error}") from error
+
+
+def ids_of_labels(gallery: Gallery, labels: Sequence[str]) -> list[int]:
+    """Ids of the searched images that carry any of these labels, ascending."""
+    query = f"SELECT id FROM images WHERE label IN ({','.join('?' * len(labels))}) AND displaced = 0 ORDER BY id"
+    with gallery.reading() as connection:
+        return [row[0] for row in connection.execute(query, tuple(labels))]

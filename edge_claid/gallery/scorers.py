@@ -24,8 +24,11 @@ class Scorer(Protocol):
     def remove(self, images: np.ndarray) -> None:
         """Leave out the images at these positions from now on: (n,) int32."""
 
-    def candidates(self, query: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        """The k images with the best regions, best first: (at most k,) int64. allowed: (I,) bool, all where None."""
+    def nearest_images(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        """The k images with the best regions for each of (Q, D) queries, best first: (Q, k) int64, -1 where missing.
+
+        allowed: (I,) bool over positions, all where None.
+        """
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
         """Scores of all regions of each of these images, each (R,)."""
@@ -49,9 +52,8 @@ class CodeScorer:
     def remove(self, images: np.ndarray) -> None:
         self._scan.remove(images)
 
-    def candidates(self, query: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        images, _, _ = self._scan.search(self._space.tables(query[None]), k, allowed, self._threads)
-        return images[0][images[0] >= 0].astype(np.int64)
+    def nearest_images(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        return self._scan.search(self._space.tables(queries), k, allowed, self._threads)[0].astype(np.int64)
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
         starts, stops = self._positions.starts[images], self._positions.starts[images + 1]
@@ -75,11 +77,14 @@ class FloatScorer:
     def remove(self, images: np.ndarray) -> None:
         """Nothing to do: the positions say who is live."""
 
-    def candidates(self, query: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        scores = self._values() @ self._projection.project(query[None])[0]
-        best = np.maximum.reduceat(scores, self._positions.starts[:-1])
+    def nearest_images(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
         usable = np.flatnonzero(self._positions.live if allowed is None else self._positions.live & allowed)
-        return usable[np.argsort(-best[usable], kind="stable")[:k]]
+        found = np.full((len(queries), k), -1, np.int64)
+        for row, projected in enumerate(self._projection.project(queries)):
+            best = np.maximum.reduceat(self._values() @ projected, self._positions.starts[:-1])[usable]
+            order = np.argsort(-best, kind="stable")[:k]
+            found[row, : len(order)] = usable[order]
+        return found
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
         values, starts = self._values(), self._positions.starts

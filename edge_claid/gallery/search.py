@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from sqlite3 import Connection
 from typing import Any
 
@@ -75,6 +76,15 @@ class GallerySearch:
             self._version = version
             return added > 0 or len(gone) > 0
 
+    @contextlib.contextmanager
+    def scoring(self) -> Iterator[tuple[Positions, Scorer | None]]:
+        """What is searched and how it is scored (None while nothing is), for other modules of this package.
+
+        Neither changes while the block runs.
+        """
+        with self._lock:
+            yield self._positions, self._scorer
+
     def _open(self, connection: Connection) -> None:
         """Read everything, inside the caller's read transaction."""
         self._version, self._origin = positions.version(connection), positions.read_origin(connection)
@@ -141,7 +151,7 @@ class GallerySearch:
         queries = descriptors.values
         # The scan ranks by one region an image; what it finds is ranked again by several, so more are taken than asked.
         wide = total if len(queries) > 1 else min(total, max(self._settings.shortlist, 2 * count))
-        images = self._scorer.candidates(queries[0], wide, allowed)
+        images = self._scorer.nearest_images(queries[:1], wide, allowed)[0]
         found = [self._scorer.region_scores(query, images) for query in queries]
         scores = np.mean([image_scores(regions) for regions in found], axis=0)
         order = np.argsort(-scores, kind="stable")[:count]

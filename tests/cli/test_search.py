@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,22 @@ def test_bulk_queries_go_on_past_a_bad_one(gallery, tmp_path):
     assert "bad" in done.stderr
     assert "outside" in done.stderr
     assert run("search", gallery, "--queries", queries, "--strict").returncode == 1
+
+
+def test_among_the_pictures_of_a_label(gallery, tmp_path):
+    copy = tmp_path / "shop.claid"
+    shutil.copy(gallery, copy)
+    done = run("enroll", SAMPLES / "db_can_02.jpg", "--gallery", copy, "--label", "can")
+    assert done.returncode == 0, done.stderr
+    query = ("search", copy, SAMPLES / "db_can_03.jpg", "--box", CAN, "--json", "--top-k", 0)
+    for labels, images in ({("can",): 1, ("thing",): 4, ("can", "thing"): 5}).items():
+        options = [word for label in labels for word in ("--label", label)]
+        hits = json.loads(run(*query, *options).stdout)["hits"]
+        assert len(hits) == images
+        assert {hit["label"] for hit in hits} == set(labels)
+    none = run(*query, "--label", "bicycle")
+    assert (none.returncode, json.loads(none.stdout)["hits"]) == (0, [])
+    assert "no picture labelled bicycle" in none.stderr
 
 
 def test_annotated_pictures_are_drawn(gallery, tmp_path):
