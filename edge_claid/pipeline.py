@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
@@ -200,13 +200,17 @@ class Pipeline:
         with ThreadPoolExecutor(self._threads, "views") as workers:
             yield from workers.map(looked_at, enumerate(pictures))
 
-    def view_scatter(self, pictures: Iterable[tuple[str, np.ndarray]], count: int) -> np.ndarray | None:
+    def view_scatter(
+        self, pictures: Iterable[tuple[str, np.ndarray]], count: int, done: Callable[[], None] = lambda: None
+    ) -> np.ndarray | None:
         """How much descriptors of one region differ between views of it (see ``described_views``).
 
+        done: called after each picture.
         Returns the scatter (D, D) float64 about each region's mean, or None where no picture could be used.
         """
         total, freedom = np.zeros((self.descriptor_dim, self.descriptor_dim)), 0
         for seen in self.described_views(pictures, count):
+            done()
             if seen is not None:
                 spread = seen.astype(np.float64)
                 spread = (spread - spread.mean(axis=0)).reshape(-1, spread.shape[-1])

@@ -115,16 +115,16 @@ def require_room(wanted: Estimate, path: str, reserve: int = RESERVE_BYTES) -> N
         return
     if wanted.free is not None and wanted.peak + reserve > wanted.free:
         raise StorageError(
-            f"gallery {path}: about {_amount(wanted.peak)} are needed for {wanted.new:,} pictures and {_amount(reserve)} "
-            f"kept free, but only {_amount(wanted.free)} are free on its disk; free some, put the gallery elsewhere, "
-            "or enrol fewer folders"
+            f"gallery {path}: about {_amount(wanted.peak)} are needed for {wanted.new:,} pictures beside "
+            f"{_amount(reserve)} kept free, but its disk has only {_amount(wanted.free)}; free some, "
+            "put the gallery elsewhere, or enrol fewer folders"
         )
     largest = largest_file(path)
     size = os.path.getsize(path) if os.path.exists(path) else 0
     if largest is not None and size + wanted.peak > largest:
         raise StorageError(
-            f"gallery {path}: it would grow to {_amount(size + wanted.peak)}, but its file system holds files of at most "
-            f"{_amount(largest)}; put it on ext4 or exFAT"
+            f"gallery {path}: it would grow to {_amount(size + wanted.peak)}, but its file system holds "
+            f"files of at most {_amount(largest)}; put it on ext4 or exFAT"
         )
     memory = available_memory()
     if memory is not None and wanted.memory > memory:
@@ -139,8 +139,8 @@ def require_reserve(path: str, done: int, reserve: int = RESERVE_BYTES) -> None:
     free = free_bytes(path)
     if free is not None and free < reserve:
         raise StorageError(
-            f"gallery {path}: only {_amount(free)} are left on its disk; stopped after {done:,} files, all of them stored "
-            "and the gallery sound. Free some space and run the same command again: it goes on from here"
+            f"gallery {path}: only {_amount(free)} are left on its disk; stopped after {done:,} files, all "
+            "of them stored and the gallery sound. Free some space and run the same command again: it goes on from here"
         )
 
 

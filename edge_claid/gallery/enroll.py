@@ -29,6 +29,7 @@ from edge_claid.gallery.prune import prune
 from edge_claid.gallery.roots import all_roots, register_root
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.survey import FileSource, Finding, Survey
+from edge_claid.gallery.training import untold
 from edge_claid.records import Described, Frame
 
 # A batch is committed when it holds so many files or its first has waited so long; each commit waits for the disk.
@@ -64,7 +65,7 @@ class EnrollOptions:
     train: a gallery and the pipeline to a code space, or None to leave the gallery uncoded.
     train_least: regions needed before it is called at the end; train_early: regions at which it is called on the way,
     so that uncoded descriptors do not fill the disk.
-    planned: told what lies ahead before the work. reserve: bytes of the disk that are left free.
+    training: told how far that training is. planned: told what lies ahead before the work. reserve: bytes of the disk that are left free.
     stop: once set, what is in work is committed and the run ends.
     """
 
@@ -75,6 +76,7 @@ class EnrollOptions:
     train: Callable[[Gallery, Describer], Space] | None = None
     train_least: int = 2_000
     train_early: int = 50_000
+    training: Callable[[str, int, int], None] = untold
     planned: Callable[[Estimate], None] = lambda estimate: None
     reserve: int = RESERVE_BYTES
     stop: threading.Event = field(default_factory=threading.Event)
@@ -234,7 +236,15 @@ class _Enrolment:
             self._uncoded = None
             return
         log.info("training the gallery's code space")
-        self._gallery.adopt_space(self._options.train(self._gallery, self._pipeline))
+        space = self._options.train(self._gallery, self._pipeline)
+        images, coded = len(self._gallery), 0
+
+        def advance(more: int) -> None:
+            nonlocal coded
+            coded += more
+            self._options.training("coding pictures in the new code space", coded, images)
+
+        self._gallery.adopt_space(space, advance=advance)
         self._uncoded = None
 
     def _tell(self, outcome: Outcome) -> None:

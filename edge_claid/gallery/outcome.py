@@ -43,8 +43,8 @@ class Summary:
         for uri, reason in self.lost.items():
             done = sum(self.counts.values())
             raise SourceError(
-                f"{uri}: the source was lost ({reason}) after {done} files; all that was reported is stored, nothing was "
-                "pruned. Bring it back and run the same command again"
+                f"{uri}: the source was lost ({reason}) after {done} files; all that was reported is stored, "
+                "nothing was pruned. Bring it back and run the same command again"
             )
 
     @property

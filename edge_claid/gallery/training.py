@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Protocol
 
 import numpy as np
@@ -18,15 +19,32 @@ from edge_claid.gallery.store import Gallery
 log = logging.getLogger(__name__)
 
 
+# Told of a step of a training: what it is, how much of it is done, of how much.
+Told = Callable[[str, int, int], None]
+
+
+def untold(what: str, done: int, total: int) -> None:
+    """For a training that nobody watches."""
+
+
 class ViewDescriber(Protocol):
     """What training needs of a pipeline."""
 
-    def view_scatter(self, pictures: Iterable[tuple[str, np.ndarray]], count: int) -> np.ndarray | None:
-        """Scatter (D, D) of descriptors over augmented views of (file, boxes), None where none can be read."""
+    def view_scatter(
+        self, pictures: Iterable[tuple[str, np.ndarray]], count: int, done: Callable[[], None] = lambda: None
+    ) -> np.ndarray | None:
+        """Scatter (D, D) of descriptors over augmented views of (file, boxes), None where none can be read.
+
+        done: called after each picture.
+        """
 
 
 def trained_space(
-    gallery: Gallery, settings: CodeSettings, pipeline: ViewDescriber | None, within: np.ndarray | None = None
+    gallery: Gallery,
+    settings: CodeSettings,
+    pipeline: ViewDescriber | None,
+    within: np.ndarray | None = None,
+    told: Told = untold,
 ) -> CodeSpace:
     """Fit projection and code book on the gallery's stored descriptors.
 
@@ -35,11 +53,14 @@ def trained_space(
     """
     descriptors = gallery.descriptors(TRAINED_ON)
     if within is None and pipeline is not None and settings.views:
-        within = own_views(gallery, settings, pipeline)
+        within = own_views(gallery, settings, pipeline, told)
+    told("training the code book", 0, 1)
     return train_space(descriptors, settings, within=within)
 
 
-def own_views(gallery: Gallery, settings: CodeSettings, pipeline: ViewDescriber) -> np.ndarray | None:
+def own_views(
+    gallery: Gallery, settings: CodeSettings, pipeline: ViewDescriber, told: Told = untold
+) -> np.ndarray | None:
     """Scatter (D, D) of the descriptors of regions over views, from pictures spread evenly over the gallery."""
     rows = list(gallery.images())
     spread = np.unique(np.linspace(0, len(rows) - 1, settings.views).round().astype(int)) if rows else ()
@@ -47,7 +68,12 @@ def own_views(gallery: Gallery, settings: CodeSettings, pipeline: ViewDescriber)
     places = {root.id: root.location for root in all_roots(gallery)}
     pictures = ((os.path.join(places[row.root_id], row.path), gallery.regions(row.id).boxes) for row in chosen)
     log.info("looking at %d of the gallery's pictures in several views", len(chosen))
-    scatter = pipeline.view_scatter(pictures, settings.views_each)
+    looked_at = count(1)
+
+    def done() -> None:
+        told("training on views of the gallery's pictures", next(looked_at), len(chosen))
+
+    scatter = pipeline.view_scatter(pictures, settings.views_each, done)
     if scatter is None:
         log.warning("no picture of the gallery can be read; its code space is trained without views")
     return scatter

@@ -33,7 +33,7 @@ class OpenedColours(ColourPipeline):
     def describe_many(self, frames):
         return ProposingPipeline(self, "grid").describe_many(frames)
 
-    def view_scatter(self, pictures, count):
+    def view_scatter(self, pictures, count, done=None):
         return None
 
 
