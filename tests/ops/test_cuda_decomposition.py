@@ -80,7 +80,7 @@ def test_a_grid_beyond_the_shared_memory_is_refused(device):
 
 def test_memory_that_does_not_suffice_leaves_nothing_behind(tmp_path):
     device = pytest.importorskip("model_device").ModelDevice(tmp_path, memory=1 << 20)
-    with device, pytest.raises(MachineError, match="no .* bytes left"):
+    with device, pytest.raises(MachineError, match=r"no .* bytes left"):
         cuda.decompose_batch(device, [np.ones((1024, 64), np.float32)], (32, 32))
 
 

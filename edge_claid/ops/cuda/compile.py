@@ -17,7 +17,7 @@ from pathlib import Path
 from edge_claid.errors import MachineError
 
 SOURCES = Path(__file__).parent
-FAMILIES = ("decomposition", "pool", "encode", "scan", "preprocess")
+FAMILIES = ("decomposition", "scan")
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_110", "sm_120")
 # Contraction would round a product and a sum as one; the CPU does not.
 FLAGS = ("-std=c++17", "-O3", "--fmad=false", "-fatbin")
@@ -52,14 +52,7 @@ def source_hash(family: str) -> str:
 
 def compiled(family: str, architectures: Sequence[str], target: Path) -> Path:
     """Compile a family with nvcc into one file that appears whole or not at all. Raises MachineError."""
-    nvcc = shutil.which("nvcc") or next(
-        (
-            str(path)
-            for path in [Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin" / "nvcc"]
-            if path.exists()
-        ),
-        None,
-    )
+    nvcc = found_nvcc()
     if nvcc is None:
         raise MachineError(
             f"the {family} kernels are not built for {', '.join(architectures)} and there is no nvcc to build them: "
@@ -74,6 +67,12 @@ def compiled(family: str, architectures: Sequence[str], target: Path) -> Path:
         raise MachineError(f"nvcc could not build the {family} kernels: {last[0]}")
     os.replace(partial, target)
     return target
+
+
+def found_nvcc() -> str | None:
+    """nvcc of PATH, of CUDA_HOME or of the usual place, or None."""
+    usual = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin" / "nvcc"
+    return shutil.which("nvcc") or (str(usual) if usual.exists() else None)
 
 
 def code_options(architectures: Sequence[str]) -> list[str]:

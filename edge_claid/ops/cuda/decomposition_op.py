@@ -123,13 +123,11 @@ class CudaDecomposition:
                 f"{self._tokens} x {self._width}"
             )
         if smallest < 1 or not 1 <= max_nodes < 0xFFFF:
-            raise UsageError(
-                f"smallest = {smallest} and max_nodes = {max_nodes} must be at least 1, the latter < 65535"
-            )
+            raise UsageError(f"smallest = {smallest}, max_nodes = {max_nodes}: both at least 1, the latter < 65535")
         images = features.shape[0]
         settings = (alpha, tau1, high_energy_rank(self._tokens, energy_share), smallest, max_nodes)
         states = self._arrays["states"]
-        self._device.clear(states)
+        self._device.fill(states, 0)
         arguments = self._arguments(features, center, settings)
         tiles = self._padded // TILE
         launch = self._kernels.launch
@@ -138,17 +136,17 @@ class CudaDecomposition:
         launch("image_scalars", arguments, (images, 1), THREADS, SCALARS_SHARED)
         launch("gram_tiles", arguments, (tiles * (tiles + 1) // 2, images), THREADS, GRAM_SHARED)
         launch("grow_tree", arguments, (images, 1), THREADS, self._shared)
-        found = self._device.download(states.rows(images))
+        found = self._device.download(states.part(0, images))
         while (found["status"] & TOO_MANY_NODES).any():
             self._make_room(min(2 * self._capacity, max_nodes))
             cleared = found.copy()
             cleared["status"] &= ~TOO_MANY_NODES
             self._device.upload(cleared, states)
             launch("grow_tree", self._arguments(features, center, settings), (images, 1), THREADS, self._shared)
-            found = self._device.download(states.rows(images))
+            found = self._device.download(states.part(0, images))
         return TreesOnDevice(self._device, dict(self._arrays), found, self._tokens)
 
-    def _arguments(self, features: DeviceArray, center: DeviceArray | None, settings: tuple[Any, ...]) -> np.void:
+    def _arguments(self, features: DeviceArray, center: DeviceArray | None, settings: tuple[Any, ...]) -> np.ndarray:
         values = np.zeros((), ARGUMENTS)
         for name, array in self._arrays.items():
             values[name] = array.address
@@ -159,7 +157,7 @@ class CudaDecomposition:
         values["rows"], values["columns"] = self._grid
         values["tokens"], values["width"], values["stride"] = self._tokens, self._width, self._stride
         values["padded"], values["words"] = self._padded, self._words
-        return values[()]
+        return values
 
 
 class TreesOnDevice:
@@ -175,7 +173,7 @@ class TreesOnDevice:
     def download(self) -> list[Tree | BadImageError]:
         """Every image's tree on the host; in place of one whose tokens are not finite stands the error."""
         images = len(self.states)
-        host = {name: self._device.download(self.arrays[name].rows(images)) for name in _TREE}
+        host = {name: self._device.download(self.arrays[name].part(0, images)) for name in _TREE}
         return [self._tree(host, image) for image in range(images)]
 
     def _tree(self, host: dict[str, np.ndarray], image: int) -> Tree | BadImageError:

@@ -26,9 +26,10 @@ class DeviceArray:
         """Bytes of the array."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
-    def rows(self, count: int) -> DeviceArray:
-        """A view of the first `count` rows."""
-        return DeviceArray(self.address, (count, *self.shape[1:]), self.dtype)
+    def part(self, first: int, count: int) -> DeviceArray:
+        """A view of `count` rows from `first`."""
+        row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        return DeviceArray(self.address + first * row, (count, *self.shape[1:]), self.dtype)
 
     def close(self) -> None:
         """Give the memory back; more than once does no harm."""
@@ -40,21 +41,23 @@ class DeviceArray:
 class Kernels(Protocol):
     """The compiled kernels of one family."""
 
-    def launch(self, name: str, arguments: np.void, grid: Sequence[int], threads: int, shared: int = 0) -> None:
+    def launch(self, name: str, arguments: np.ndarray, grid: Sequence[int], threads: int, shared: int = 0) -> None:
         """Start a kernel on the device's stream.
 
-        arguments: the kernel's one struct. grid: blocks along x, y. threads: of a block. shared: bytes of dynamic
-        shared memory. Raises MachineError for a launch that the device refuses.
+        arguments: the kernel's one struct, an array of no dimensions of its structured dtype. grid: blocks along x, y.
+        threads: of a block. shared: bytes of dynamic shared memory. Raises MachineError for a launch that the device
+        refuses.
         """
 
 
 class Device(Protocol):
     """A device with one stream; used in a ``with`` block, which frees all that was allocated on it.
 
-    shared_limit: bytes of shared memory a block may ask for.
+    shared_limit: bytes of shared memory a block may ask for. processors: multiprocessors.
     """
 
     shared_limit: int
+    processors: int
 
     def __enter__(self) -> Device: ...
 
@@ -74,8 +77,8 @@ class Device(Protocol):
     def download(self, array: DeviceArray) -> np.ndarray:
         """A copy on the host; waits for all that was started before."""
 
-    def clear(self, array: DeviceArray) -> None:
-        """Set every byte to zero."""
+    def fill(self, array: DeviceArray, byte: int) -> None:
+        """Set every byte."""
 
     def synchronize(self) -> None:
         """Wait for all that was started. Raises MachineError where a kernel failed."""

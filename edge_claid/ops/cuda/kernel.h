@@ -1,6 +1,7 @@
 // What every kernel source begins with.
 //
-// A kernel takes one struct, so that one launch function serves all of them, and uses dynamic shared memory only.
+// A kernel takes one struct, so that one launch function serves all of them, and uses dynamic shared memory only. It
+// says how many threads a block has and how many blocks a multiprocessor should hold, which bounds its registers.
 // Under nvcc the macros below are plain CUDA. Any other compiler reads `cuda_model.h` from its include path instead,
 // which plays threads, barriers and shuffles on the CPU: tests compile this same file and run it there.
 #pragma once
@@ -9,8 +10,8 @@
 
 #include <stdint.h>
 
-#define KERNEL(threads, name, Arguments) \
-    extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments args)
+#define KERNEL(threads, blocks, name, Arguments) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Arguments args)
 #define DYNAMIC_SHARED(pointer)                         \
     extern __shared__ __align__(16) char dynamic_shared[]; \
     char* pointer = dynamic_shared

@@ -36,6 +36,7 @@ class PycudaDevice:
             self._context = device.retain_primary_context()
             self._arch = "sm_{}{}".format(*device.compute_capability())
             self.shared_limit = int(device.get_attribute(cuda.device_attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN))
+            self.processors = int(device.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT))
             self.name = str(device.name())
         self._cache_dir, self._given_stream = cache_dir, stream
         self._live: set[_Memory] = set()
@@ -89,9 +90,9 @@ class PycudaDevice:
             self.stream.synchronize()
         return values
 
-    def clear(self, array: DeviceArray) -> None:
+    def fill(self, array: DeviceArray, byte: int) -> None:
         with self._current(), _told("the GPU failed"):
-            cuda.memset_d8_async(array.address, 0, array.nbytes, self.stream)
+            cuda.memset_d8_async(array.address, byte, array.nbytes, self.stream)
 
     def synchronize(self) -> None:
         with self._current(), _told("the GPU failed"):
@@ -135,7 +136,7 @@ class _Kernels:
         self._device, self._module = device, module
         self._functions: dict[str, Any] = {}
 
-    def launch(self, name: str, arguments: np.void, grid: Sequence[int], threads: int, shared: int = 0) -> None:
+    def launch(self, name: str, arguments: np.ndarray, grid: Sequence[int], threads: int, shared: int = 0) -> None:
         with self._device._current(), _told(f"kernel {name} could not be started"):
             function = self._functions.get(name)
             if function is None:
@@ -143,7 +144,7 @@ class _Kernels:
             if shared > 48 * 1024:
                 function.set_attribute(cuda.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
             blocks = (int(grid[0]), int(grid[1]) if len(grid) > 1 else 1)
-            function(arguments, grid=blocks, block=(threads, 1, 1), shared=shared, stream=self._device.stream)
+            function(arguments[()], grid=blocks, block=(threads, 1, 1), shared=shared, stream=self._device.stream)
 
 
 @contextlib.contextmanager

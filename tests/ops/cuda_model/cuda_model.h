@@ -268,7 +268,7 @@ inline unsigned lane() { return running->current->index.x % 32; }
 #define gridDim (cuda_model::running->grid)
 #define blockDim (cuda_model::running->threads)
 
-#define KERNEL(threads, name, Arguments)                                                                         \
+#define KERNEL(threads, blocks, name, Arguments)                                                                 \
     static void name##_body(const Arguments& args);                                                              \
     extern "C" void name(const void* args, const unsigned* grid, unsigned count, unsigned shared, int order,     \
                          unsigned seed) {                                                                        \

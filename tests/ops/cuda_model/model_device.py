@@ -55,7 +55,7 @@ class ModelKernels:
     def __init__(self, device: ModelDevice, loaded: ctypes.CDLL) -> None:
         self._device, self._loaded = device, loaded
 
-    def launch(self, name: str, arguments: np.void, grid: Sequence[int], threads: int, shared: int = 0) -> None:
+    def launch(self, name: str, arguments: np.ndarray, grid: Sequence[int], threads: int, shared: int = 0) -> None:
         if shared > self._device.shared_limit:
             raise AssertionError(f"{name} asks for {shared} bytes of shared memory")
         blocks = (ctypes.c_uint * 3)(*grid, *[1] * (3 - len(grid)))
@@ -71,7 +71,7 @@ class ModelDevice:
 
     def __init__(self, folder: Path, order: str = "ascending", arch: int | None = 800, memory: int = 1 << 32) -> None:
         self._folder, self._arch, self.order = folder, arch, order
-        self.shared_limit, self.memory = 227 * 1024, memory
+        self.shared_limit, self.processors, self.memory = 227 * 1024, 2, memory
         self.live: list[_Memory] = []
         self.launched: list[str] = []
         self.is_model = True
@@ -108,8 +108,8 @@ class ModelDevice:
         ctypes.memmove(values.ctypes.data, array.address, array.nbytes)
         return values
 
-    def clear(self, array: DeviceArray) -> None:
-        ctypes.memset(array.address, 0, array.nbytes)
+    def fill(self, array: DeviceArray, byte: int) -> None:
+        ctypes.memset(array.address, byte, array.nbytes)
 
     def synchronize(self) -> None:
         """Nothing runs behind the caller's back."""

@@ -45,7 +45,7 @@ __device__ __forceinline__ void store_tile(const Decomposition& args, const int1
 }
 
 // Grid: (tiles of the upper triangle, B); shared: kGramShared. A thread makes 8 x 8 products, 16 tokens apart.
-KERNEL(kThreads, gram_tiles, Decomposition) {
+KERNEL(kThreads, 2, gram_tiles, Decomposition) {
     DYNAMIC_SHARED(shared);
     const ImageState* state = args.states + blockIdx.y;
     if (state->status) return;

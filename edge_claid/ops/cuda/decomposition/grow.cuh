@@ -176,7 +176,7 @@ __device__ __forceinline__ void measure_node(const Decomposition& args, int64_t 
 }
 
 // Grid: (B); shared: room_bytes of the image's size.
-KERNEL(kThreads, grow_tree, Decomposition) {
+KERNEL(kThreads, 4, grow_tree, Decomposition) {
     DYNAMIC_SHARED(memory);
     ImageState* state = args.states + blockIdx.x;
     if (state->status & kNotFinite) return;

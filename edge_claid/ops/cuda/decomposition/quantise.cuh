@@ -10,7 +10,7 @@ __device__ __forceinline__ float folded(float lane_sum) {
 }
 
 // Grid: (ceil(B N / 8)), a warp a token. Norms, energies, and each image's peak.
-KERNEL(kThreads, token_statistics, Decomposition) {
+KERNEL(kThreads, 4, token_statistics, Decomposition) {
     const int64_t token = (int64_t)blockIdx.x * (kThreads / 32) + threadIdx.x / 32;
     const int lane = threadIdx.x % 32;
     if (token >= (int64_t)args.images * args.tokens) return;  // a whole warp leaves
@@ -48,7 +48,7 @@ __device__ __forceinline__ float scale_of(const ImageState* state) {
 }
 
 // Grid: (padded / 8, B), a warp a position. Quantised tokens in visiting order.
-KERNEL(kThreads, quantise_tokens, Decomposition) {
+KERNEL(kThreads, 4, quantise_tokens, Decomposition) {
     const int position = blockIdx.x * (kThreads / 32) + threadIdx.x / 32, lane = threadIdx.x % 32, image = blockIdx.y;
     ImageState* state = args.states + image;
     if (state->status) return;
@@ -87,7 +87,7 @@ __device__ __forceinline__ void set_rounding(ImageState* state, double alpha) {
 
 // Grid: (B), a block an image; shared: 256 counters and one word. Scalars of the Gram matrix; the high-energy threshold
 // by radix selection, eight bits a pass; the tokens that reach it.
-KERNEL(kThreads, image_scalars, Decomposition) {
+KERNEL(kThreads, 4, image_scalars, Decomposition) {
     DYNAMIC_SHARED(shared);
     uint32_t* counts = (uint32_t*)shared;
     uint32_t* chosen = counts + 256;  // [0] prefix of the answer, [1] rank among those that share it

@@ -1,0 +1,274 @@
+"""Search over codes on a CUDA device: the contract of edge_claid.ops.reference.scan.CodeScan, bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+
+from edge_claid.errors import UsageError
+from edge_claid.ops.cuda.device import Device, DeviceArray
+
+THREADS = 256
+CODEWORDS = 256
+SEGMENT = 1 << 20  # rows
+CHUNK = 1024  # rows a block takes at a time
+MOST_SELECTED = 2048  # images that are sorted on the device; more are sorted on the host
+MOST_QUERIES = 16  # that go over the codes together
+SAMPLED_CHUNKS = 64  # scanned in full for a first threshold
+PACK = 4
+SUBSPACES = (4, 8, 16, 32)
+SELECTION_SHARED = -(-(16 + 4 * 256) // 16) * 16 + 8 * MOST_SELECTED
+TABLES_SHARED = 16 + 2 * 4 * (THREADS // 32)
+BLOCKS_PER_PROCESSOR = 8
+UNTOUCHED = np.uint64(2**64 - 1)
+
+# struct Scan of scan/arguments.h.
+_POINTERS = (
+    "codes", "images", "live", "tables", "bytes", "thresholds", "best", "touched", "counts", "marked", "found_images",
+    "found_distances", "found_rows", "starts", "offsets", "distances",
+)  # fmt: skip
+_NUMBERS = ("subspaces", "queries", "k", "step", "image_count", "marked_count", "pack", "ranges")
+ARGUMENTS = np.dtype(
+    [(name, np.uint64) for name in _POINTERS] + [("rows", np.int64)] + [(name, np.int32) for name in _NUMBERS]
+)
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+class CodeScan:
+    """Codes of a gallery's regions in device memory. Use in a ``with`` block, which frees them.
+
+    Raises UsageError for a number of subspaces that has no kernel, MachineError where memory does not suffice.
+    """
+
+    def __init__(self, device: Device, subspaces: int) -> None:
+        if subspaces not in SUBSPACES:
+            raise UsageError(f"codes of {subspaces} bytes: the GPU scans codes of 4, 8, 16 or 32 bytes")
+        self.subspaces = subspaces
+        self._device, self._kernels = device, device.kernels("scan")
+        self._rows, self._live_rows, self._images = 0, 0, 0
+        self._segments: list[tuple[DeviceArray, DeviceArray, DeviceArray]] = []
+        self._pointers: list[DeviceArray] = []
+        self._room: dict[str, DeviceArray] = {}
+        self._capacity = 0  # images a query's arrays have room for
+        groups = device.shared_limit // (subspaces * CODEWORDS * PACK)
+        self._most_queries = min(MOST_QUERIES, PACK * groups)
+
+    def __enter__(self) -> CodeScan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for array in [*self._pointers, *self._room.values(), *(array for row in self._segments for array in row)]:
+            array.close()
+        self._pointers, self._room, self._segments = [], {}, []
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def live_regions(self) -> int:
+        """Regions of images that are not removed."""
+        return self._live_rows
+
+    def append(self, codes: np.ndarray, images: np.ndarray) -> None:
+        """Add regions, in place. codes: (n, M) uint8. images: (n,) int32, not negative. Raises ValueError."""
+        codes, images = np.ascontiguousarray(codes, np.uint8), np.ascontiguousarray(images, np.int32)
+        if codes.ndim != 2 or codes.shape[1] != self.subspaces or images.shape != (len(codes),):
+            raise ValueError(f"codes {codes.shape} and images {images.shape} do not fit {self.subspaces} subspaces")
+        if len(codes) and images.min() < 0:
+            raise ValueError("an image index is negative")
+        if self._rows + len(codes) >= 1 << 32:
+            raise ValueError("a scan holds less than 2^32 regions")
+        done = 0
+        while done < len(codes):
+            if self._rows == len(self._segments) * SEGMENT:
+                self._add_segment()
+            stored, owners, _ = self._segments[-1]
+            at = self._rows % SEGMENT
+            count = min(SEGMENT - at, len(codes) - done)
+            self._device.upload(codes[done : done + count], stored.part(at, count))
+            self._device.upload(images[done : done + count], owners.part(at, count))
+            self._rows, self._live_rows, done = self._rows + count, self._live_rows + count, done + count
+        if len(codes):
+            self._images = max(self._images, int(images.max()) + 1)
+
+    def remove(self, images: np.ndarray) -> int:
+        """Leave out all present regions of these images from now on; returns how many regions that were."""
+        wanted = np.asarray(images, np.int64)
+        wanted = wanted[(wanted >= 0) & (wanted < self._images)]
+        if not len(wanted) or not self._rows:
+            return 0
+        flags = np.zeros(self._images, bool)
+        flags[wanted] = True
+        self._make_room(1)
+        with self._uploaded(_bits(flags)) as marked:
+            self._device.fill(self._room["counts"], 0)
+            arguments = self._arguments(queries=1, marked=marked, marked_count=len(flags))
+            self._kernels.launch("remove_rows", arguments, (self._blocks(-(-self._rows // (32 * THREADS))),), THREADS)
+            gone = int(self._device.download(self._room["counts"])[0])
+            self._device.fill(self._room["counts"], 0)
+        self._live_rows -= gone
+        return gone
+
+    def search(self, tables: np.ndarray, k: int, allowed: np.ndarray | None = None, threads: int = 1) -> Found:
+        """See the reference. threads is for the CPU's scan alone. Raises ValueError for tables of another shape."""
+        del threads
+        tables = np.ascontiguousarray(tables, np.float32)
+        if tables.ndim != 3 or tables.shape[1:] != (self.subspaces, CODEWORDS):
+            raise ValueError(f"tables {tables.shape} have another width than ({self.subspaces}, {CODEWORDS})")
+        if np.isnan(tables).any():
+            raise ValueError("look-up tables hold NaN")
+        parts = [
+            self._search(tables[start : start + self._most_queries], k, allowed)
+            for start in range(0, len(tables), self._most_queries)
+        ] or [_nothing(0, k)]
+        images, distances, rows = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        return images, distances, rows
+
+    def region_distances(self, table: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+        """See the reference."""
+        starts, stops = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(stops, np.int64)
+        if (starts < 0).any() or (stops < starts).any() or (stops > self._rows).any():
+            raise ValueError("a range of regions is outside the gallery")
+        offsets = np.concatenate([[0], np.cumsum(stops - starts)])
+        if not offsets[-1]:
+            return np.empty(0, np.float32)
+        with contextlib.ExitStack() as stack:
+            given = [np.ascontiguousarray(table, np.float32), starts, offsets]
+            uploaded = [stack.enter_context(self._uploaded(values)) for values in given]
+            distances = self._device.empty((int(offsets[-1]),), np.float32)
+            stack.callback(distances.close)
+            arguments = self._arguments(1, tables=uploaded[0], starts=uploaded[1], offsets=uploaded[2])
+            arguments["distances"], arguments["ranges"] = distances.address, len(starts)
+            self._kernels.launch("range_distances", arguments, (len(starts),), THREADS)
+            return self._device.download(distances)
+
+    # -- inside
+
+    def _search(self, tables: np.ndarray, k: int, allowed: np.ndarray | None) -> Found:
+        queries = len(tables)
+        if not self._rows or k < 1:
+            return _nothing(queries, k)
+        self._make_room(queries)
+        with contextlib.ExitStack() as stack:
+            uploaded = stack.enter_context(self._uploaded(tables))
+            marked = None if allowed is None else stack.enter_context(self._uploaded(_bits(np.asarray(allowed, bool))))
+            arguments = self._arguments(queries, tables=uploaded, k=min(k, MOST_SELECTED), marked=marked)
+            arguments["marked_count"] = 0 if allowed is None else len(allowed)
+            self._device.upload(np.full(queries, np.inf, np.float32), self._room["thresholds"])
+            if k > MOST_SELECTED:
+                self._pass(arguments, 1)
+                return self._sorted_on_host(queries, k)
+            found = [self._device.empty((queries, k), kind) for kind in (np.int32, np.float32, np.int64)]
+            for name, array in zip(("found_images", "found_distances", "found_rows"), found, strict=True):
+                stack.callback(array.close)
+                arguments[name] = array.address
+            step = -(-self._rows // CHUNK) // SAMPLED_CHUNKS
+            for each in [step, 1] if step > 1 else [1]:
+                self._pass(arguments, each)
+                self._kernels.launch("select_images", arguments, (queries,), THREADS, SELECTION_SHARED)
+            images, distances, rows = (self._device.download(array) for array in found)
+        return images, distances, rows
+
+    def _pass(self, arguments: np.ndarray, step: int) -> None:
+        arguments["step"] = step
+        queries, pack = int(arguments["queries"]), int(arguments["pack"])
+        self._kernels.launch("byte_tables", arguments, (queries,), THREADS, TABLES_SHARED)
+        blocks = self._blocks(-(-self._rows // (CHUNK * step)))
+        shared = -(-queries // pack) * self.subspaces * CODEWORDS * pack
+        self._kernels.launch(f"scan_codes_{self.subspaces}_{pack}", arguments, (blocks,), THREADS, shared)
+
+    def _sorted_on_host(self, queries: int, k: int) -> Found:
+        best = self._device.download(self._room["best"])[:queries]
+        self._device.fill(self._room["best"], 0xFF)
+        self._device.fill(self._room["counts"], 0)
+        images, distances, rows = _nothing(queries, k)
+        for query, keys in enumerate(best):
+            there = np.flatnonzero(keys != UNTOUCHED)
+            order = there[np.argsort(keys[there] >> np.uint64(32), kind="stable")][:k]
+            images[query, : len(order)] = order
+            distances[query, : len(order)] = _float_of((keys[order] >> np.uint64(32)).astype(np.uint32))
+            rows[query, : len(order)] = (keys[order] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        return images, distances, rows
+
+    def _blocks(self, most: int) -> int:
+        return max(1, min(most, self._device.processors * BLOCKS_PER_PROCESSOR))
+
+    def _add_segment(self) -> None:
+        shapes = [((SEGMENT, self.subspaces), np.uint8), ((SEGMENT,), np.int32), ((SEGMENT // 32,), np.uint32)]
+        with contextlib.ExitStack() as undo:
+            made = []
+            for shape, kind in shapes:
+                made.append(self._device.empty(shape, kind))
+                undo.callback(made[-1].close)
+            # Rows are live from the beginning; those not yet added are never looked at.
+            self._device.fill(made[2], 0xFF)
+            rows = [*self._segments, (made[0], made[1], made[2])]
+            pointers = [self._device.upload(np.array([row[i].address for row in rows], np.uint64)) for i in range(3)]
+            undo.pop_all()
+        for old in self._pointers:
+            old.close()
+        self._segments, self._pointers = rows, pointers
+
+    def _make_room(self, queries: int) -> None:
+        have = self._room["counts"].shape[0] if self._room else 0
+        if self._images <= self._capacity and queries <= have:
+            return
+        images = self._capacity if self._images <= self._capacity else max(1024, self._images * 5 // 4)
+        queries = max(queries, have)
+        queries = queries if queries == 1 else self._most_queries
+        shapes = {
+            "best": ((queries, images), np.uint64),
+            "touched": ((queries, images), np.int32),
+            "counts": ((queries,), np.uint32),
+            "thresholds": ((queries,), np.float32),
+            "bytes": ((-(-queries // PACK) * PACK, self.subspaces, CODEWORDS), np.uint8),
+        }
+        for array in self._room.values():
+            array.close()
+        self._room, self._capacity = {}, 0
+        for name, (shape, kind) in shapes.items():
+            self._room[name] = self._device.empty(shape, kind)
+        self._capacity = images
+        self._device.fill(self._room["best"], 0xFF)
+        self._device.fill(self._room["counts"], 0)
+
+    def _arguments(
+        self, queries: int, *, k: int = 0, marked_count: int = 0, **arrays: DeviceArray | None
+    ) -> np.ndarray:
+        values = np.zeros((), ARGUMENTS)
+        for name, array in {**self._room, **arrays}.items():
+            values[name] = array.address if array is not None else 0
+        for name, array in zip(("codes", "images", "live"), self._pointers, strict=True):
+            values[name] = array.address
+        values["rows"], values["subspaces"], values["queries"] = self._rows, self.subspaces, queries
+        values["k"], values["step"], values["image_count"] = k, 1, self._capacity
+        values["marked_count"], values["pack"] = marked_count, 1 if queries == 1 else PACK
+        return values
+
+    @contextlib.contextmanager
+    def _uploaded(self, values: np.ndarray):  # type: ignore[no-untyped-def]
+        array = self._device.upload(values)
+        try:
+            yield array
+        finally:
+            array.close()
+
+
+def _nothing(queries: int, k: int) -> Found:
+    return (
+        np.full((queries, k), -1, np.int32),
+        np.full((queries, k), np.inf, np.float32),
+        np.full((queries, k), -1, np.int64),
+    )
+
+
+def _bits(flags: np.ndarray) -> np.ndarray:
+    """(n,) bool to words of 32 bits, at least one."""
+    packed = np.packbits(flags, bitorder="little")
+    return np.pad(packed, (0, -len(packed) % 4 or (4 if not len(packed) else 0))).view("<u4")
+
+
+def _float_of(ordered: np.ndarray) -> np.ndarray:
+    return np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered).astype(np.uint32).view(np.float32)
