@@ -11,6 +11,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +154,7 @@ def _torn(file: _File, rng: np.random.Generator) -> bytearray:
         at, body = change
         # Cut where sectors of the disk begin, not where the write does.
         edges = [at, *range((at // _SECTOR + 1) * _SECTOR, at + len(body), _SECTOR), at + len(body)]
-        pieces += [(a, body[a - at : b - at]) for a, b in zip(edges, edges[1:], strict=False)]
+        pieces += [(a, body[a - at : b - at]) for a, b in pairwise(edges)]
     for piece in _some(pieces, rng):
         _apply(content, piece)
     return content

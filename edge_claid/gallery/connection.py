@@ -246,9 +246,10 @@ def _check_layout(connection: Connection, path: str, mode: str) -> None:
     if version > schema.VERSION:
         newest = f"layout {version}, this program knows up to {schema.VERSION}"
         raise GalleryError(f"gallery {path} was made by a newer edge-claid ({newest}); update edge-claid")
-    if version < schema.VERSION:
+    wrong = schema.foreign(connection)
+    if version < schema.VERSION and not wrong:
         _migrate(connection, path, mode)
-    wrong = schema.differences(connection)
+    wrong = wrong or schema.differences(connection)
     if wrong:
         raise GalleryError(f"gallery {path} is damaged: {'; '.join(wrong[:3])}")
 

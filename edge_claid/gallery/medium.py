@@ -16,15 +16,15 @@ def folder_of(path: str) -> str:
     return os.path.dirname(os.path.abspath(path))
 
 
-def file_system(path: str) -> str:
+def file_system(path: str, mounts_file: str = "/proc/self/mountinfo") -> str:
     """Type of the file system that holds ``path`` (a file, or one that is to be made there): "ext4", "vfat", …
 
-    "" where the system does not tell (only Linux does).
+    mounts_file: the kernel's list of mounts. "" where the system does not tell (only Linux does).
     """
     try:
         device = os.stat(folder_of(path)).st_dev
         wanted = f"{os.major(device)}:{os.minor(device)}"
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        with open(mounts_file, encoding="utf-8", errors="surrogateescape") as mounts:
             for line in mounts:
                 mount, _, source = line.partition(" - ")
                 if mount.split(" ", 3)[2] == wanted:

@@ -72,9 +72,18 @@ def create(connection: sqlite3.Connection) -> None:
 
 def differences(connection: sqlite3.Connection) -> list[str]:
     """What the file has beyond or short of the layout. A foreign trigger or view could act on our behalf."""
+    stored = _stored(connection)
+    missing = [f"{name} is missing" for name in STATEMENTS if name not in stored]
+    changed = [f"{name} has another layout" for name, sql in STATEMENTS.items() if stored.get(name, sql) != sql]
+    return missing + foreign(connection) + changed
+
+
+def foreign(connection: sqlite3.Connection) -> list[str]:
+    """What no layout has; to be known before a step to the next layout is taken."""
+    return [f"{name} does not belong there" for name in _stored(connection) if name not in STATEMENTS]
+
+
+def _stored(connection: sqlite3.Connection) -> dict[str, str]:
     stored = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
     stored.pop("sqlite_sequence", None)
-    missing = [f"{name} is missing" for name in STATEMENTS if name not in stored]
-    foreign = [f"{name} does not belong there" for name in stored if name not in STATEMENTS]
-    changed = [f"{name} has another layout" for name, sql in STATEMENTS.items() if stored.get(name, sql) != sql]
-    return missing + foreign + changed
+    return stored
