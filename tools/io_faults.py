@@ -27,7 +27,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import file_faults
 import forked
-import results
+import results_file
 from cut_world import Found, State, Step, World, check
 from lost_writes import files_of, put_files
 from power_cut import OPERATIONS, merge
@@ -200,7 +200,7 @@ def main() -> int:
     parser.add_argument("--errors", type=int, default=300)
     parser.add_argument("--pulled", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=results.FOLDER / "io_faults.json")
+    parser.add_argument("--out", type=Path, default=results_file.FOLDER / "io_faults.json")
     arguments = parser.parse_args()
     layer = file_faults.load()
     figures: dict[str, Any] = {}
@@ -227,7 +227,7 @@ def main() -> int:
             measured("io_errors", lambda note: errors(worlds[1], layer, arguments.errors, note))
         if arguments.pulled:
             measured("stick_pulled", lambda note: pulled(worlds[2], layer, arguments.pulled, note))
-    results.write(arguments.out, {part: {**of_part, "seed": arguments.seed} for part, of_part in figures.items()})
+    results_file.write(arguments.out, {part: {**of_part, "seed": arguments.seed} for part, of_part in figures.items()})
     return any(of_part["findings"] for of_part in figures.values())
 
 

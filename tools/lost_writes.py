@@ -27,7 +27,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 import file_faults
 import forked
 import numpy as np
-import results
+import results_file
 from cut_world import Found, State, Step, World, check
 from power_cut import OPERATIONS, merge
 from write_log import Disk, Record, read_log
@@ -150,13 +150,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--without-sync", action="store_true", help="check of the check: this has to find losses")
-    parser.add_argument("--out", type=Path, default=results.FOLDER / "power_cut.json")
+    parser.add_argument("--out", type=Path, default=results_file.FOLDER / "power_cut.json")
     arguments = parser.parse_args()
     if arguments.without_sync:
         without_sync()
     with tempfile.TemporaryDirectory() as place:
         figures = run(Path(place), arguments.rounds, arguments.seed, lambda text: print(text, flush=True))
-    results.write(arguments.out, {"lost_writes": figures})
+    results_file.write(arguments.out, {"lost_writes": figures})
     print({name: value for name, value in figures.items() if name != "findings"})
     return bool(figures["findings"])
 

@@ -24,7 +24,7 @@ from typing import Any
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import forked
-import results
+import results_file
 from cut_world import Found, Step, World, check
 
 OPERATIONS: dict[str, Callable[[World], Step]] = {
@@ -100,7 +100,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--operations", default=",".join(OPERATIONS), help="comma-separated: " + ", ".join(OPERATIONS))
-    parser.add_argument("--out", type=Path, default=results.FOLDER / "power_cut.json")
+    parser.add_argument("--out", type=Path, default=results_file.FOLDER / "power_cut.json")
     parser.add_argument("--folder", type=Path, help="where to work; the file system matters")
     arguments = parser.parse_args()
     operations = arguments.operations.split(",")
@@ -108,7 +108,7 @@ def main() -> int:
         parser.error(f"operations are {', '.join(OPERATIONS)}")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         figures = run(Path(place), arguments.rounds, arguments.seed, operations, lambda text: print(text, flush=True))
-    results.write(arguments.out, {"kill": figures})
+    results_file.write(arguments.out, {"kill": figures})
     print({name: value for name, value in figures.items() if name != "findings"})
     return bool(figures["findings"])
 
