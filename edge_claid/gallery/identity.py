@@ -42,16 +42,19 @@ def require_same(path: str, meta: dict[str, str], pipeline_id: str, settings: di
     )
 
 
-def differences(gallery: Any, pipeline: Any, name: str = "") -> list[str]:
-    """Each setting that differs, as ``name: gallery's value against pipeline's value``; nested names joined by dots."""
+def differences(gallery: Any, pipeline: Any, name: str = "", other: str = "here") -> list[str]:
+    """Each setting that differs, as ``name: gallery's value, here pipeline's value``; nested names joined by dots.
+
+    other: what to call the place of the second one.
+    """
     # Through JSON, since the stored side went through it and has lists for tuples.
     gallery, pipeline = json.loads(json.dumps(gallery)), json.loads(json.dumps(pipeline))
     if isinstance(gallery, dict) and isinstance(pipeline, dict):
         found = []
         for key in sorted(gallery.keys() | pipeline.keys()):
             inner = f"{name}.{key}" if name else str(key)
-            found += differences(gallery.get(key), pipeline.get(key), inner)
+            found += differences(gallery.get(key), pipeline.get(key), inner, other)
         return found
     if gallery == pipeline:
         return []
-    return [f"{name}: gallery {json.dumps(gallery)}, here {json.dumps(pipeline)}"]
+    return [f"{name}: gallery {json.dumps(gallery)}, {other} {json.dumps(pipeline)}"]
