@@ -14,6 +14,7 @@ from edge_claid.gallery.rows import boxes_from_bytes
 
 ROWS_AT_ONCE = 4096  # images; bounds what opening needs beside the codes themselves
 IDS_AT_ONCE = 500
+_PRIME = 1_000_003
 
 Parts = Iterator[tuple[np.ndarray, np.ndarray]]
 
@@ -54,13 +55,18 @@ class Positions:
 
         To be followed by ``read`` inside the same read transaction.
         """
-        # From the index alone: the rows of images are large.
-        query = "SELECT id FROM images INDEXED BY images_by_path WHERE displaced = 0"
-        there = np.fromiter((row[0] for row in connection.execute(query)), np.int64)
+        # From the index alone, since the rows of images are large; and as a rule nothing but additions has happened.
+        searched = "FROM images INDEXED BY images_by_path WHERE displaced = 0 AND id <= ?"
+        last = (int(self.image_ids.max(initial=-1)),)
+        sums = f"SELECT count(*), coalesce(sum(id), 0), coalesce(sum(id * id % {_PRIME}), 0) {searched}"
+        live_ids = self.image_ids[self.live]
+        expected = (len(live_ids), int(live_ids.sum()), int((live_ids * live_ids % _PRIME).sum()))
+        if connection.execute(sums, last).fetchone() == expected:
+            return np.empty(0, np.int32), []
+        there = np.array(connection.execute(f"SELECT id {searched}", last).fetchall(), np.int64).ravel()
         gone = np.flatnonzero(self.live & ~np.isin(self.image_ids, there))
         self.live[gone] = False
-        older = there[there <= self.image_ids.max(initial=-1)]
-        return gone.astype(np.int32), np.setdiff1d(older, self.image_ids[self.live]).tolist()
+        return gone.astype(np.int32), there[~np.isin(there, self.image_ids[self.live])].tolist()
 
     def read(self, connection: sqlite3.Connection, returned: Sequence[int] = ()) -> Parts:
         """What was added since the last time: (values (n, width), position of each row's image (n,) int32) in parts.
