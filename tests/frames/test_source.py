@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from edge_claid.errors import BadImageError, UsageError
-from edge_claid.frames import open_source
+from edge_claid.frames import open_source, without_credentials
 from edge_claid.frames.folder import PictureFiles
-from edge_claid.frames import without_credentials
 from edge_claid.frames.video import VideoFile
 
 
