@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ import stand_in
 
 from edge_claid.codes.space import CodeSpace, train_space
 from edge_claid.config import CodeSettings
-from edge_claid.errors import EdgeClaidError
+from edge_claid.errors import EdgeClaidError, UsageError
 from edge_claid.gallery import enroll as enrolment
+from edge_claid.gallery.repair import repair
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.verify import verify
 
@@ -32,13 +34,14 @@ State = frozenset[bytes]  # content hashes of the images that are searched
 class Step:
     """One operation. work: done in a child process. after: what the gallery is to hold when it is done.
 
-    reports: what a line on stdout claims, as (contents now there, contents now gone).
+    reports: what a line on stdout claims, as (contents now there, contents now gone). codes: exit codes that are well.
     """
 
     name: str
     work: Callable[[], None]
     after: State
     reports: Callable[[str], tuple[set[bytes], set[bytes]]] = field(default=lambda line: (set(), set()))
+    codes: tuple[int, ...] = (0,)
 
 
 @dataclass
@@ -107,7 +110,27 @@ class World:
             return set(), ({chosen[told["image"]]} if told.get("status") == "removed" else set())
 
         arguments = ["gallery", "remove", str(self.gallery), *chosen, "--json"]
-        return Step("remove", lambda: forked.command(arguments), kept, reports)
+        # Named again after it was removed, it is wrong use.
+        return Step("remove", lambda: forked.command(arguments), kept, reports, (0, UsageError.exit_code))
+
+    def merge(self) -> Step:
+        """``gallery merge`` of a gallery with pictures of its own and some that both have."""
+        for file in [*self.others.iterdir(), *self.second.parent.glob(f"{self.second.name}*")]:
+            file.unlink()
+        for _ in range(int(self.rng.integers(5, 20))):
+            self._write(self.others / f"{self._seed:012}.png")
+        for path in sorted(self.photos.iterdir())[:4]:
+            shutil.copy2(path, self.others / f"copy{path.name[-16:]}")
+        made = forked.run(lambda: forked.command(["enroll", str(self.others), "--gallery", str(self.second)]))
+        assert made.code == 0, made.error
+        own = {path.name: digest(path) for path in self.others.iterdir()}
+
+        def reports(line: str) -> tuple[set[bytes], set[bytes]]:
+            told = json.loads(line)
+            return ({own[told["image"]]} if told.get("status") == "added" else set()), set()
+
+        arguments = ["gallery", "merge", str(self.gallery), str(self.second), "--json"]
+        return Step("merge", lambda: forked.command(arguments), self.state() | frozenset(own.values()), reports)
 
     def compact(self) -> Step:
         """``gallery compact``."""
@@ -127,6 +150,21 @@ class World:
             print(json.dumps({"space": space.id}), flush=True)
 
         return Step("code-book change", work, self.state())
+
+    def retrain(self) -> Step:
+        """``gallery retrain``; too few images to be trained on are refused."""
+        arguments = ["gallery", "retrain", str(self.gallery), "--json"]
+        return Step("retrain", lambda: forked.command(arguments), self.state(), codes=(0, UsageError.exit_code))
+
+    def repair(self) -> Step:
+        """Everything that is sound goes into a new file that takes the gallery's place."""
+        for file in self.medium.glob("*.damaged*"):
+            file.unlink()
+
+        def work() -> None:
+            print(json.dumps({"images": repair(str(self.gallery)).images}), flush=True)
+
+        return Step("repair", work, self.state())
 
     # -- state
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -276,15 +277,31 @@ int unlinkat(int place, const char *path, int flags) {
     return done;
 }
 
-int rename(const char *from, const char *to) {
-    if (!below(from) && !below(to)) return REAL(rename)(from, to);
+static int named_anew(int (*call)(const char *, const char *), char kind, const char *from, const char *to) {
+    if (!below(from) && !below(to)) return call(from, to);
     pthread_mutex_lock(&guard);
-    int done = REAL(rename)(from, to);
+    int done = call(from, to);
     if (!done) {
         char both[2 * PATH_MAX];
         int length = snprintf(both, sizeof both, "%s%c%s", from, 0, to);
-        note('R', -1, 0, 0, both, (size_t)length);
+        note(kind, -1, 0, 0, both, (size_t)length);
     }
+    int kept = errno;
     pthread_mutex_unlock(&guard);
+    errno = kept;
     return done;
 }
+
+int rename(const char *from, const char *to) { return named_anew(REAL(rename), 'R', from, to); }
+int link(const char *from, const char *to) { return named_anew(REAL(link), 'L', from, to); }
+
+/* Whoever copies by it copies by write() where it is not to be had, and that is seen. */
+ssize_t sendfile64(int to, int from, off64_t *at, size_t length) {
+    if (is_watched(to)) {
+        errno = EINVAL;
+        return -1;
+    }
+    return REAL(sendfile64)(to, from, at, length);
+}
+
+ssize_t sendfile(int to, int from, off_t *at, size_t length) { return sendfile64(to, from, at, length); }

@@ -5,8 +5,8 @@
 Each round makes some call of a real command fail (see file_faults.c; the networks are a stand-in), expects the command
 to end with exit code 9 or, where it could do without that call, 0 and everything done, checks the gallery against what
 was reported, then runs the same command again without the fault to its end and checks again. For the full disk that is
-done for every single write of a small enrolment, a removal, a compaction and a code-book change, once with only that
-write failing and once with all after it. Exit code 1 where anything was found.
+done for every single write of small enrolments, a removal, a merge, a code-book change, a compaction and a repair, once
+with only that write failing and once with all after it. Exit code 1 where anything was found.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ from cut_world import Found, State, Step, World, check
 from lost_writes import files_of, put_files
 from power_cut import OPERATIONS, merge
 
-STORAGE, SOURCE_LOST = 9, 7  # exit codes, see edge_claid/errors.py
+from edge_claid.errors import SourceError, StorageError
+
+STORAGE = StorageError.exit_code
+PULLED = (0, SourceError.exit_code, STORAGE)  # 0: what was gone is rejected with its reason
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,10 @@ class Trial:
                 print(self.layer.faults_seen(), file=sys.stderr)
 
         ended = forked.run(counted)
-        assert ended.code == 0, ended.error
+        assert ended.code in self.step.codes, ended.error
         return int(ended.error.split()[-1])
 
-    def round(self, fault: Fault, allowed: tuple[int, ...], counts: Counter[str]) -> Found:
+    def round(self, fault: Fault, counts: Counter[str]) -> Found:
         """One fault, and the same command again without it."""
         put_files(self.world.medium, self.start)
 
@@ -88,6 +91,7 @@ class Trial:
         ended = forked.run(faulty)
         counts[f"exit {ended.code}"] += 1
         found = Found()
+        allowed = (*self.step.codes, STORAGE) if fault.folder == self.world.medium else PULLED
         if ended.code not in allowed:
             found.add("hung" if ended.code is None else "wrong exit code", 1, f"{ended.code}: {ended.error[-300:]}")
         elif ended.code and not ended.error.strip():
@@ -95,7 +99,7 @@ class Trial:
         done = ended.code == 0 and fault.folder == self.world.medium
         merge(found, check(self.world, self.before, self.step, ended.out, done))
         again = forked.run(self.step.work)
-        if again.code != 0 and not (self.step.name == "remove" and again.code == 2):
+        if again.code not in self.step.codes:
             found.add("does not go on", 1, f"exit code {again.code}: {again.error[-300:]}")
         merge(found, check(self.world, self.before, self.step, ended.out + again.out, done=True))
         return found
@@ -105,7 +109,7 @@ def full_disk(world: World, layer: Any, every: int, note: Callable[[str, Found],
     """No space at each write (at each ``every``-th write) of each operation."""
     counts: Counter[str] = Counter()
     writes = {}
-    for name in ("enrol", "enrol", "remove", "code-book change", "compact"):
+    for name in ("enrol", "enrol", "remove", "merge", "code-book change", "compact", "repair"):
         trial = Trial.of(world, name, layer)
         total = trial.calls(world.medium, file_faults.WRITE)
         end = files_of(world.medium)
@@ -113,7 +117,10 @@ def full_disk(world: World, layer: Any, every: int, note: Callable[[str, Found],
         for nth in range(1, total + 1, every):
             for lasting in (False, True):
                 fault = Fault(world.medium, file_faults.WRITE, nth, errno.ENOSPC, lasting)
-                note(f"full disk, {name}, write {nth} of {total}", trial.round(fault, (STORAGE, 0), counts))
+                note(
+                    f"full disk, {name}, write {nth} of {total}",
+                    trial.round(fault, (STORAGE, *trial.step.codes), counts),
+                )
                 counts["rounds"] += 1
         put_files(world.medium, end)
     return {"writes": writes, **counts}
@@ -134,7 +141,10 @@ def errors(world: World, layer: Any, rounds: int, note: Callable[[str, Found], N
         for _ in range(min(8, rounds - counts["rounds"])):
             nth, lasting = int(rng.integers(1, total + 1)), bool(rng.random() < 0.5)
             fault = Fault(world.medium, kinds, nth, errno.EIO, lasting)
-            note(f"I/O error, {name}, kinds {kinds}, call {nth} of {total}", trial.round(fault, (STORAGE, 0), counts))
+            note(
+                f"I/O error, {name}, kinds {kinds}, call {nth} of {total}",
+                trial.round(fault, (STORAGE, *trial.step.codes), counts),
+            )
             counts["rounds"] += 1
         put_files(world.medium, end)
     return dict(counts)
@@ -144,7 +154,6 @@ def pulled(world: World, layer: Any, rounds: int, note: Callable[[str, Found], N
     """The pictures' stick goes: every call on it fails from some moment on, or its files vanish."""
     counts: Counter[str] = Counter()
     rng = world.rng
-    allowed = (0, SOURCE_LOST, STORAGE)
     kinds = file_faults.READ | file_faults.OPEN
     while counts["rounds"] < rounds:
         trial = Trial.of(world, "enrol", layer)
@@ -154,16 +163,16 @@ def pulled(world: World, layer: Any, rounds: int, note: Callable[[str, Found], N
             if rng.random() < 0.5:
                 lasting = bool(rng.random() < 0.8)
                 fault = Fault(world.photos, kinds, int(rng.integers(1, total + 1)), errno.EIO, lasting)
-                note(f"pulled, I/O errors from call {fault.nth}", trial.round(fault, allowed, counts))
+                note(f"pulled, I/O errors from call {fault.nth}", trial.round(fault, counts))
             else:
                 delay = float(rng.uniform(0, 0.4))
-                note(f"pulled, files vanish after {delay:.3f} s", _vanish(trial, delay, allowed, counts))
+                note(f"pulled, files vanish after {delay:.3f} s", _vanish(trial, delay, counts))
             counts["rounds"] += 1
         put_files(world.medium, end)
     return dict(counts)
 
 
-def _vanish(trial: Trial, delay: float, allowed: tuple[int, ...], counts: Counter[str]) -> Found:
+def _vanish(trial: Trial, delay: float, counts: Counter[str]) -> Found:
     world, away = trial.world, trial.world.photos.with_name("away")
     put_files(world.medium, trial.start)
 
@@ -184,7 +193,7 @@ def _vanish(trial: Trial, delay: float, allowed: tuple[int, ...], counts: Counte
     os.rename(away, world.photos)
     counts[f"exit {ended.code}"] += 1
     found = Found()
-    if ended.code not in allowed:
+    if ended.code not in PULLED:
         found.add("hung" if ended.code is None else "wrong exit code", 1, f"{ended.code}: {ended.error[-300:]}")
     merge(found, check(world, trial.before, trial.step, ended.out, done=False))
     again = forked.run(trial.step.work)

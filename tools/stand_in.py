@@ -26,9 +26,9 @@ def write_picture(path: Path, seed: int) -> None:
 
 
 def describe(frame: Frame) -> Described:
-    """One to eight regions with unit descriptors around a few centres, drawn from the pixels' checksum."""
+    """Two to twelve regions with unit descriptors around a few centres, drawn from the pixels' checksum."""
     rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(frame.pixels).tobytes()))
-    count = int(rng.integers(1, 9))
+    count = int(rng.integers(2, 13))
     width, height = frame.size
     corners = np.sort(rng.uniform(0, (width, height), (count, 2, 2)), axis=1).reshape(count, 4).astype(np.float32)
     corners[0] = [0, 0, width, height]

@@ -23,7 +23,7 @@ _SHARED_MEMORY = "-shm"  # made anew by whoever opens the gallery; never read af
 
 @dataclass(frozen=True)
 class Record:
-    """One call. kind: O open, C close, W write, T truncate, S sync, D unlink, R rename, X line on stdout.
+    """One call. kind: O open, C close, W write, T truncate, S sync, D unlink, R rename, L link, X line on stdout.
 
     first, second: O: 1 where the file was there, 1 where it is emptied; W: offset, length; T: length.
     """
@@ -82,7 +82,7 @@ class Disk:
             self._opened(record)
         elif record.kind == "C":
             self._open.pop(record.file, None)
-        elif record.kind in "DR":
+        elif record.kind in "DRL":
             self._moved(record)
         elif record.kind != "X":
             target = self._open[record.file]
@@ -122,7 +122,10 @@ class Disk:
 
     def _moved(self, record: Record) -> None:
         gone, _, come = os.fsdecode(record.body).partition("\0")
-        file = self._seen.pop(gone, None)
+        file = self._seen.get(gone)
+        if record.kind == "L":
+            gone = ""
+        self._seen.pop(gone, None)
         if come and file is not None:
             self._seen[come] = file
         self._moves.append((gone, come, file))
