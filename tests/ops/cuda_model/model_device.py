@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -34,7 +35,12 @@ def library(family: str, folder: Path, arch: int | None) -> ctypes.CDLL:
     assert found is not None
     defined = [f"-DCUDA_MODEL_ARCH={arch}"] if arch else []
     source = SOURCES / family / f"{family}.cu"
-    subprocess.run([found, *FLAGS, *defined, f"-I{HERE}", str(source), "-o", str(target)], check=True)
+    extra = os.environ.get("CUDA_MODEL_FLAGS", "").split()
+    # A preloaded sanitizer is for this process, not for the compiler.
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    subprocess.run(
+        [found, *FLAGS, *extra, *defined, f"-I{HERE}", str(source), "-o", str(target)], check=True, env=environment
+    )
     return ctypes.CDLL(str(target))
 
 

@@ -1,0 +1,75 @@
+"""Runs every family of kernels on the model, built with sanitizers; started with their libraries preloaded.
+
+Usage: sanitized.py FOLDER ORDER, with CUDA_MODEL_FLAGS and PYTHONPATH as test_cuda_model.py sets them. Ends with another status than 0 at the first finding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+import numpy as np
+from decomposition_cases import made_cases, same
+from model_device import ModelDevice
+
+from edge_claid.ops.cpu import _encode
+from edge_claid.ops.cpu import decomposition_op as cpu
+from edge_claid.ops.cuda import decomposition_op, scan_op
+from edge_claid.ops.cuda.encode_op import CudaCoder
+from edge_claid.ops.reference.scan import CodeScan as ReferenceScan
+
+
+def decompose(device: ModelDevice) -> None:
+    cases = made_cases()
+    for name in ("clusters 20x20x5", "small parts", "one row", "one token", "width 1"):
+        case = cases[name]
+        (tree,) = decomposition_op.decompose_batch(device, [case.features], case.grid, **case.options)
+        assert same(tree, cpu.decompose(case.features, case.grid, **case.options)), name
+
+
+def scan(device: ModelDevice, rng: np.random.Generator) -> None:
+    scan_op.SAMPLED_CHUNKS = 1
+    for subspaces in scan_op.SUBSPACES:
+        codes = rng.integers(0, 256, (3000, subspaces), dtype=np.uint8)
+        images = np.sort(rng.integers(0, 200, 3000)).astype(np.int32)
+        reference = ReferenceScan(subspaces)
+        with scan_op.CodeScan(device, subspaces) as found:
+            for each in (reference, found):
+                each.append(codes, images)
+                each.remove(np.arange(0, 200, 7, dtype=np.int32))
+            for queries in (1, 5):
+                tables = rng.gamma(4.0, 0.1, (queries, subspaces, 256)).astype(np.float32)
+                allowed = rng.random(150) < 0.5
+                for a, b in zip(reference.search(tables, 9, allowed), found.search(tables, 9, allowed), strict=True):
+                    np.testing.assert_array_equal(a, b)
+
+
+def encode(device: ModelDevice, rng: np.random.Generator) -> None:
+    matrix = rng.standard_normal((21, 16)).astype(np.float32)
+    centroids = rng.standard_normal((4, 256, 4)).astype(np.float32)
+    rotation = np.linalg.qr(rng.standard_normal((16, 16)))[0].astype(np.float32)
+    with contextlib.ExitStack() as stack:
+        coder = stack.enter_context(CudaCoder(device, matrix[:, 0], matrix, rotation, centroids))
+        arrays = [device.upload(rng.standard_normal((5, 21)).astype(np.float32))]
+        arrays += [device.empty(shape, kind) for shape, kind in (((5, 16), np.float32), ((5, 4), np.uint8))]
+        for array in arrays:
+            stack.callback(array.close)
+        coder.project(arrays[0], arrays[1])
+        coder.encode(arrays[1], arrays[2])
+        codewords = np.ascontiguousarray(centroids.transpose(0, 2, 1))
+        wanted = _encode.nearest_codewords(device.download(arrays[1]), codewords)[0]
+        np.testing.assert_array_equal(device.download(arrays[2]), wanted)
+
+
+def main() -> None:
+    folder, order = Path(sys.argv[1]), sys.argv[2]
+    with ModelDevice(folder, order) as device:
+        decompose(device)
+        scan(device, np.random.default_rng(1))
+        encode(device, np.random.default_rng(2))
+    print("all families ran")
+
+
+if __name__ == "__main__":
+    main()
