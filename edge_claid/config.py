@@ -101,8 +101,9 @@ class LiveSettings:
     """How looks at a stream become tracks with names.
 
     looks, agreement: looks needed for a name, and the share of the last `window` looks that must give it.
-    match: probability of a true match under which a look names nothing; keep: the same where a track of that name is
-    expected. temperature: how far below the best a region's score may lie and still count for the box.
+    match: probability of a true match under which a look names nothing. expected_odds: how much likelier a thing is
+    where its track should be than anywhere; its score may be that much lower there. temperature: how far below the best
+    a region's score may lie and still count for the box.
     nearest: gallery images taken a region. coast_looks: looks that may miss a named thing before it leaves the answer.
     forget_seconds: after so long a thing that comes back is another track. least_overlap: IoU that ties two looks.
     most_unknown: regions without a name that are followed.
@@ -113,7 +114,7 @@ class LiveSettings:
     agreement: float = 0.6
     window: int = 8
     match: float = 0.5
-    keep: float = 0.1
+    expected_odds: float = 9.0
     temperature: float = 0.03
     nearest: int = 4
     coast_looks: int = 2

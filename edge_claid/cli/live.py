@@ -1,0 +1,156 @@
+"""``edge-claid live``: look a stream of frames up in a gallery, or find given objects in it, frame after frame."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_claid import ops
+from edge_claid.cli.enroll import open_pipeline
+from edge_claid.cli.printing import shown
+from edge_claid.cli.queries import box_from_text
+from edge_claid.errors import UsageError
+from edge_claid.frames import open_stream
+
+if TYPE_CHECKING:
+    # The loop needs the networks' runtime, which takes seconds that other verbs need not wait.
+    from edge_claid.live import Lookup, Sink, Threshold, WatchedGallery
+    from edge_claid.live.lookup import Namer
+
+WHOLE = "all"  # a --box that stands for the whole picture
+
+
+def live(
+    source: Annotated[str, typer.Argument(help="Picture, folder, glob, video, camera number, rtsp://, csi://, gst:.")],
+    gallery: Annotated[Path, typer.Option(help="Gallery file, NAME.claid.")],
+    find: Annotated[list[str] | None, typer.Option(help="Picture of an object to find; may be repeated.")] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(help="x0,y0,x1,y1 in the --find picture; with several pictures one each, in order, or 'all'."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Open a window; q closes it.")] = False,
+    save: Annotated[Path | None, typer.Option(help="Annotated video: .mp4, .mkv, .mov, .avi, .webm.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="A JSON line a frame, and one an event.")] = False,
+    match: Annotated[
+        float | None, typer.Option(min=0.01, max=0.99, help="Least probability of a match that names a thing.")
+    ] = None,
+    false_alarms_per_hour: Annotated[
+        float | None, typer.Option(min=0.0001, help="Set the threshold by this rate of false alarms instead.")
+    ] = None,
+    vit_side: Annotated[
+        int | None, typer.Option(min=112, max=1008, help="Input size for the regions; smaller is faster and coarser.")
+    ] = None,
+    max_reconnects: Annotated[
+        int | None, typer.Option(min=0, help="Attempts in a row to open a lost source anew; without it, for ever.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Frames looked at at once; one per core.")] = None,
+) -> None:
+    """Look a stream up in a gallery: what is each thing, where, how sure; with --find, where are these objects."""
+    from edge_claid.live import Lookup, PipelineLooker, Threshold, WatchedGallery
+    from edge_claid.live.metrics import summary_text
+    from edge_claid.runners.onnx_runner import usable_cores
+
+    if match is not None and false_alarms_per_hour is not None:
+        raise UsageError("--match and --false-alarms-per-hour both set the threshold: give one of them")
+    sought = paired_boxes(find or [], box or [])
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_terminated_as_interrupted())
+        stop: list[Lookup] = []
+        sinks = _sinks(json, save, show, lambda: stop[0].stop_soon() if stop else None)
+        pipeline = stack.enter_context(open_pipeline())
+        settings = pipeline.settings.live
+        watched = stack.enter_context(WatchedGallery(str(gallery), pipeline, ops.load().code_scan))
+        if not watched.holdings.items and not sought:
+            typer.echo(f"gallery {gallery} is empty: enrol pictures into it; they appear here at once", err=True)
+        threshold = Threshold(match or settings.match, settings.expected_odds, false_alarms_per_hour)
+        namer = _namer(pipeline, watched, sought, threshold)
+        stream = stack.enter_context(open_stream(source, max_reconnects=max_reconnects))
+        count = workers or settings.workers or usable_cores()
+        looker = PipelineLooker(pipeline, vit_side)
+        lookup = Lookup(stream, looker, watched, namer, settings, sinks, workers=count)
+        stop.append(lookup)
+        try:
+            _run(lookup)
+        finally:
+            typer.echo(summary_text(lookup.metrics.summary()), err=True)
+
+
+def paired_boxes(pictures: Sequence[str], boxes: Sequence[str]) -> list[tuple[str, tuple[float, ...] | None]]:
+    """Each object that is sought: its picture and the box in it, None for the whole picture.
+
+    One picture may have many boxes, an object each; several pictures have one each, in order. Raises UsageError.
+    """
+    corners = [None if text == WHOLE else box_from_text(text) for text in boxes]
+    if not pictures:
+        if boxes:
+            raise UsageError("--box says where in a --find picture the object is: give --find PICTURE too")
+        return []
+    if not corners:
+        return [(picture, None) for picture in pictures]
+    if len(pictures) == 1:
+        return [(pictures[0], one) for one in corners]
+    if len(pictures) != len(corners):
+        raise UsageError(
+            f"{len(pictures)} --find pictures and {len(corners)} boxes: with several pictures give one --box each, "
+            f"in the same order; --box {WHOLE} stands for the whole picture"
+        )
+    return list(zip(pictures, corners, strict=True))
+
+
+def _sinks(json: bool, save: Path | None, show: bool, stop: Any) -> list[Sink]:
+    """Outputs that were asked for; each finds out now what cannot work, before any network is loaded."""
+    from edge_claid.live.json_lines import JsonLines
+    from edge_claid.live.text_lines import EventLog, TextLines
+    from edge_claid.live.video_file import VideoFileSink
+    from edge_claid.live.window import Window
+
+    sinks: list[Sink] = [EventLog(), JsonLines() if json else TextLines(shown)]
+    if save is not None:
+        sinks.append(VideoFileSink(save))
+    if show:
+        sinks.append(Window(stop))
+    return sinks
+
+
+def _namer(
+    pipeline: Any,
+    watched: WatchedGallery,
+    sought: Sequence[tuple[str, tuple[float, ...] | None]],
+    threshold: Threshold,
+) -> Namer:
+    from edge_claid.live import Recogniser
+    from edge_claid.live.targets import finder_of, target_from_picture
+
+    if not sought:
+        return Recogniser(pipeline.settings.live, threshold)
+    targets = [target_from_picture(pipeline, picture, corners) for picture, corners in sought]
+    return finder_of(targets, watched.holdings, pipeline.settings.live, threshold)
+
+
+def _run(lookup: Lookup) -> None:
+    """To the end of the source; an interruption ends the run in good order first."""
+    lookup.start()
+    try:
+        while not lookup.wait(1.0):
+            pass
+    finally:
+        lookup.stop()
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A service is ended by SIGTERM: that too finishes the video and says the summary."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

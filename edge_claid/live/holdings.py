@@ -1,0 +1,198 @@
+"""A gallery as a running look-up holds it: in memory, in step with its file, and never of another pipeline."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from edge_claid.codes.projection import Projection, small_projection
+from edge_claid.codes.space import CodeSpace
+from edge_claid.errors import EdgeClaidError, GalleryError
+from edge_claid.gallery import positions
+from edge_claid.gallery.calibrate import Calibration, ViewDescriber, calibrated, stored
+from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.store import Gallery
+from edge_claid.live.answer import LiveEvent
+
+log = logging.getLogger(__name__)
+
+MOST_EXPECTED = 16  # images of one label that are compared where a track of it should be
+SAMPLED = 8_000  # regions a projection is fitted on where the gallery has no code space yet
+
+# Before a gallery is large enough to be calibrated: the curve of a gallery of 700 mixed pictures
+# (benchmarks/results/calibration.json). Its probabilities are not shown.
+UNMEASURED = Calibration(
+    slope=18.0, centre=0.5, place=0.42, spread=0.05, true=0, false=0, dropped=0, images=0, space=""
+)
+
+
+class GalleryUser(ViewDescriber, Protocol):
+    """What this needs of a pipeline."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def describe_settings(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Item:
+    """One gallery image as answers name it. key: its label, or itself where it has none."""
+
+    key: str
+    label: str | None
+    path: str
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """One state of a gallery. items: by image id. projection: None for an empty gallery."""
+
+    search: GallerySearch
+    items: dict[int, Item]
+    projection: Projection | None
+    calibration: Calibration
+
+    def images_of(self, keys: Iterable[str]) -> list[int]:
+        """Ids of a few images of each of these items."""
+        return [image for key in keys for image in self._images.get(key, ())]
+
+    @cached_property
+    def _images(self) -> dict[str, list[int]]:
+        grouped: dict[str, list[int]] = {}
+        for image, item in self.items.items():
+            own = grouped.setdefault(item.key, [])
+            if len(own) < MOST_EXPECTED:
+                own.append(image)
+        return grouped
+
+    def project(self, descriptors: np.ndarray) -> np.ndarray:
+        """(R, D) to (R, d) float32 of unit norm; unchanged where the gallery is empty."""
+        return descriptors if self.projection is None else self.projection.project(descriptors)
+
+
+class WatchedGallery:
+    """A gallery file that may change, or be replaced, while it is searched. Use in a ``with`` block.
+
+    ``holdings`` is always whole: a change is read beside it and swapped in. Raises GalleryError where the gallery is
+    damaged or of another pipeline at the start; later such a gallery is refused with an event, and the old one goes on.
+    """
+
+    def __init__(self, path: str, pipeline: GalleryUser, code_scan: Callable[[int], Any]) -> None:
+        self._path, self._pipeline, self._code_scan = os.fspath(path), pipeline, code_scan
+        self._lock = threading.Lock()
+        self._refused: object = None
+        self._gallery, self._file = self._opened()
+        try:
+            search = GallerySearch(self._gallery, code_scan)
+            found = calibrated(self._gallery, search, pipeline) or UNMEASURED
+            self._version = _version(self._gallery)
+            search.refresh()
+            self.holdings = _held(self._gallery, search, found)
+        except BaseException:
+            self._gallery.close()
+            raise
+
+    def __enter__(self) -> WatchedGallery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._gallery.close()
+
+    @property
+    def gallery(self) -> Gallery:
+        """The open gallery; another one after the file was replaced."""
+        return self._gallery
+
+    def poll(self) -> LiveEvent | None:
+        """Take up what has changed in the file; an event where something has. Cheap where nothing has."""
+        with self._lock:
+            try:
+                if _identity(self._path) not in (self._file, None):
+                    self._replace()
+                elif (version := _version(self._gallery)) == self._version:
+                    return None
+                else:
+                    self._gallery.require_pipeline(self._pipeline.id, self._pipeline.describe_settings)
+                    self.holdings.search.refresh()
+                    self.holdings = _held(self._gallery, self.holdings.search, self._calibration())
+                    self._version = version
+            except EdgeClaidError as error:
+                return self._refusal(error)
+            self._refused = None
+        return LiveEvent("gallery", "updated", time.time(), {"images": len(self.holdings.items)})
+
+    def _replace(self) -> None:
+        gallery, file = self._opened()
+        try:
+            version = _version(gallery)
+            holdings = _held(gallery, GallerySearch(gallery, self._code_scan), stored(gallery) or UNMEASURED)
+        except BaseException:
+            gallery.close()
+            raise
+        old, self._gallery, self._file, self.holdings = self._gallery, gallery, file, holdings
+        self._version = version
+        old.close()
+
+    def _calibration(self) -> Calibration:
+        """What is stored, else what was measured before: a curve that is a little old is better than none."""
+        return stored(self._gallery) or self.holdings.calibration
+
+    def _refusal(self, error: EdgeClaidError) -> LiveEvent | None:
+        """Told once for each file and reason; the old gallery goes on."""
+        state = (_identity(self._path), str(error))
+        if state == self._refused:
+            return None
+        self._refused = state
+        reason = f"{error}; going on with the gallery as it was"
+        return LiveEvent("gallery", "refused", time.time(), {"reason": reason})
+
+    def _opened(self) -> tuple[Gallery, tuple[int, int] | None]:
+        file = _identity(self._path)
+        gallery = Gallery.open(self._path)
+        try:
+            gallery.require_pipeline(self._pipeline.id, self._pipeline.describe_settings)
+        except GalleryError:
+            gallery.close()
+            raise
+        return gallery, file
+
+
+def _held(gallery: Gallery, search: GallerySearch, calibration: Calibration) -> Holdings:
+    return Holdings(search, dict(_items(gallery)), _projection(gallery), calibration)
+
+
+def _version(gallery: Gallery) -> tuple[int, int]:
+    with gallery.reading() as connection:
+        return positions.version(connection)
+
+
+def _items(gallery: Gallery) -> Iterator[tuple[int, Item]]:
+    for row in gallery.images():
+        yield row.id, Item(row.label if row.label else f"image {row.id}", row.label, row.path)
+
+
+def _projection(gallery: Gallery) -> Projection | None:
+    space = gallery.space
+    if isinstance(space, CodeSpace):
+        return space.projection
+    sample = gallery.descriptors(SAMPLED)
+    return small_projection(sample) if len(sample) else None
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

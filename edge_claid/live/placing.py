@@ -1,0 +1,123 @@
+"""From scores of a frame's regions to sightings: one box for each thing, however many nested regions show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_claid.config import LiveSettings
+from edge_claid.gallery.localise import agreed_region
+from edge_claid.live.answer import Box, Sighting
+from edge_claid.live.association import box_overlaps
+from edge_claid.records import Regions
+
+MOST_SIGHTINGS = 32  # named things in one frame
+SAME_PLACE = 0.5  # IoU from which two regions show one thing
+INSIDE = 0.7  # share of the smaller of two boxes that lies in the other, from which they are nested
+SMALLEST_UNKNOWN, LARGEST_UNKNOWN = 0.01, 0.4  # share of the frame that a region without a name may take
+
+
+@dataclass(frozen=True)
+class Named:
+    """Scores of a frame's regions against items.
+
+    items: keys, (I,). scores: (R, I). match: probability of a true match, (R, I), NaN where unknown. least: score that
+    names an item, (I,); least_expected: the same where a track of that name should be, (I,). label_of, image_of: what
+    to show for region r and item i. values: (R, d) projected descriptors of unit norm.
+    """
+
+    items: Sequence[str]
+    scores: np.ndarray
+    match: np.ndarray
+    least: np.ndarray
+    least_expected: np.ndarray
+    label_of: Callable[[int, int], str | None]
+    image_of: Callable[[int, int], str | None]
+    values: np.ndarray
+
+
+def sightings_from_scores(
+    regions: Regions, named: Named, expected: Sequence[tuple[str, Box]], settings: LiveSettings
+) -> list[Sighting]:
+    """Things named in a frame, best first.
+
+    The best region and item are taken, the box agreed on by the regions around that region; then all regions nested
+    with it are out for that item, and all in its place for every item. expected: items with the boxes where tracks of
+    that name should be.
+    """
+    boxes = regions.boxes.astype(np.float64)
+    if not named.items or not len(boxes):
+        return []
+    needed = _needed(boxes, named, expected, settings)
+    scores = np.where(named.scores >= needed, named.scores, -np.inf)
+    overlap, nested = box_overlaps(boxes, boxes), _nested(boxes)
+    found: list[Sighting] = []
+    while len(found) < MOST_SIGHTINGS:
+        row, column = np.unravel_index(int(scores.argmax()), scores.shape)
+        if not np.isfinite(scores[row, column]):
+            break
+        around = np.flatnonzero(np.isfinite(scores[:, column]) & (overlap[row] > 0.1))
+        placed = int(around[agreed_region(boxes[around], named.scores[around, column], settings.temperature)])
+        found.append(_sighting(boxes[placed], int(row), int(column), named))
+        scores[nested[row] | nested[placed], column] = -np.inf
+        scores[(overlap[row] >= SAME_PLACE) | (overlap[placed] >= SAME_PLACE)] = -np.inf
+    return found
+
+
+def unknown_sightings(regions: Regions, values: np.ndarray, taken: Sequence[Sighting], most: int) -> list[Sighting]:
+    """Regions that stand for themselves though nothing names them: large ones of high energy, none over another.
+
+    values: (R, d) projected descriptors. taken: sightings already made.
+    """
+    boxes = regions.boxes.astype(np.float64)
+    width, height = regions.image_size
+    shares = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) / (width * height)
+    fit = (regions.depths > 0) & (shares >= SMALLEST_UNKNOWN) & (shares <= LARGEST_UNKNOWN)
+    order = np.flatnonzero(fit)[np.argsort(-(regions.energy * np.sqrt(shares))[fit], kind="stable")]
+    kept = [np.array(sighting.box) for sighting in taken]
+    found: list[Sighting] = []
+    for row in order:
+        if len(found) >= most:
+            break
+        if kept and _inside_any(boxes[row], np.array(kept)):
+            continue
+        kept.append(boxes[row])
+        found.append(Sighting(_corners(boxes[row]), None, None, None, float("nan"), float("nan"), values[row]))
+    return found
+
+
+def _needed(boxes: np.ndarray, named: Named, expected: Sequence[tuple[str, Box]], settings: LiveSettings) -> np.ndarray:
+    """Score that each region needs to name each item, (R, I)."""
+    needed = np.tile(named.least, (len(boxes), 1))
+    columns = {item: column for column, item in enumerate(named.items)}
+    for item, box in expected:
+        if item in columns:
+            near = box_overlaps(boxes, np.array([box], np.float64))[:, 0] > settings.least_overlap
+            needed[near, columns[item]] = named.least_expected[columns[item]]
+    return needed
+
+
+def _sighting(box: np.ndarray, row: int, column: int, named: Named) -> Sighting:
+    score, match = float(named.scores[row, column]), float(named.match[row, column])
+    label, image = named.label_of(row, column), named.image_of(row, column)
+    return Sighting(_corners(box), named.items[column], label, image, score, match, named.values[row])
+
+
+def _nested(boxes: np.ndarray) -> np.ndarray:
+    """(R, R) bool: one of the two lies mostly inside the other."""
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0.0), axis=-1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return shared > INSIDE * np.minimum.outer(areas, areas)
+
+
+def _inside_any(box: np.ndarray, others: np.ndarray) -> bool:
+    return bool(_nested(np.concatenate([box[None], others]))[0, 1:].any())
+
+
+def _corners(box: np.ndarray) -> Box:
+    x0, y0, x1, y1 = box.tolist()
+    return (x0, y0, x1, y1)

@@ -1,0 +1,147 @@
+"""Tracks: sightings of one thing in consecutive frames, tied together, named by agreement, their boxes smoothed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge_claid.config import LiveSettings
+from edge_claid.live.answer import Box, Sighting, TrackAnswer
+from edge_claid.live.association import assign, box_overlaps
+from edge_claid.live.motion import SmoothBox
+from edge_claid.live.votes import Votes
+
+MOST_TRACKS = 64  # a frame gives far fewer sightings; a bound for sources that flicker
+
+
+class Track:
+    """One thing followed over looks. number: its id, never given twice in a run."""
+
+    def __init__(self, number: int, sighting: Sighting, moment: float, settings: LiveSettings) -> None:
+        self.number = number
+        self.motion = SmoothBox(sighting.box, moment)
+        self.votes = Votes(settings.looks, settings.agreement, settings.window)
+        self.descriptor = sighting.descriptor
+        self.last_seen = moment
+        self.missed = 0
+        self.votes.add(sighting)
+
+    @property
+    def item(self) -> str | None:
+        """What it is held to be: agreed on, else leading."""
+        return self.votes.item or self.votes.leading
+
+    def take(self, sighting: Sighting, moment: float) -> None:
+        """A look that shows the thing."""
+        if self.missed:
+            self.motion.stop()
+        self.motion.correct(sighting.box, moment)
+        self.votes.add(sighting)
+        mixed = 0.7 * self.descriptor + 0.3 * sighting.descriptor
+        self.descriptor = mixed / max(float(np.linalg.norm(mixed)), 1e-12)
+        self.last_seen, self.missed = moment, 0
+
+    def miss(self) -> None:
+        """A look that does not show it."""
+        self.missed += 1
+        self.votes.add(None)
+
+    def answer(self, moment: float, size: tuple[int, int]) -> TrackAnswer:
+        """What to say of it at this moment; boxes are kept inside the frame of `size` (width, height)."""
+        state = "confirmed" if self.votes.item else "unknown" if self.votes.settled else "tentative"
+        item = self.votes.item if self.votes.settled else self.votes.leading
+        looks = self.votes.supporting(item) if item else []
+        box = _inside(self.motion.predicted(moment), size)
+        if not looks:
+            return TrackAnswer(self.number, None, math.nan, math.nan, box, None, state)
+        latest = looks[-1]
+        match = float(np.mean([look.match for look in looks]))
+        return TrackAnswer(self.number, latest.label, latest.score, match, box, latest.gallery_image, state)
+
+
+class Tracker:
+    """Keeps the tracks of one stream; ``update`` once a frame, in order.
+
+    Moments are seconds of one clock that does not jump (see live/lookup.py); a step backwards counts as none.
+    """
+
+    def __init__(self, settings: LiveSettings) -> None:
+        self._settings = settings
+        self._tracks: list[Track] = []
+        self._next, self._moment = 1, -math.inf
+        self._size: tuple[int, int] | None = None
+
+    def names_at(self, moment: float) -> list[tuple[str, Box]]:
+        """Agreed items and where they should be at this moment: what the next look may expect."""
+        return [(t.votes.item, t.motion.predicted(max(moment, t.last_seen))) for t in self._tracks if t.votes.item]
+
+    def forget(self) -> None:
+        """Drop all tracks: what they were named by is gone. Their ids are not given again."""
+        self._tracks.clear()
+
+    def update(self, sightings: Sequence[Sighting], moment: float, size: tuple[int, int]) -> tuple[TrackAnswer, ...]:
+        """Take in one look and answer for it. size: (width, height) of the frame; another size starts anew."""
+        if size != self._size:
+            self.forget()
+        self._size = size
+        self._moment = moment = max(moment, self._moment)
+        free = set(range(len(sightings)))
+        missed = set(self._tracks)
+        for track, sighting in self._continued(sightings, moment):
+            track.take(sightings[sighting], moment)
+            free.discard(sighting)
+            missed.discard(track)
+        for track in missed:
+            track.miss()
+        self._tracks = [track for track in self._tracks if self._worth_keeping(track, moment)]
+        for sighting in sorted(free)[: max(0, MOST_TRACKS - len(self._tracks))]:
+            self._tracks.append(Track(self._next, sightings[sighting], moment, self._settings))
+            self._next += 1
+        return tuple(track.answer(moment, size) for track in self._tracks if self._worth_showing(track))
+
+    def _continued(self, sightings: Sequence[Sighting], moment: float) -> list[tuple[Track, int]]:
+        """Tracks with the sightings that continue them."""
+        if not self._tracks or not sightings:
+            return []
+        expected = np.array([track.motion.predicted(moment) for track in self._tracks])
+        seen = np.array([sighting.box for sighting in sightings])
+        benefit = box_overlaps(expected, seen)
+        near = _nearness(expected, seen)
+        for row, track in enumerate(self._tracks):
+            for column, sighting in enumerate(sightings):
+                benefit[row, column] = self._benefit(track, sighting, benefit[row, column], near[row, column])
+        return [(self._tracks[row], column) for row, column in assign(benefit)]
+
+    def _benefit(self, track: Track, sighting: Sighting, overlap: float, near: float) -> float:
+        """How well a sighting continues a track, 0 for not at all, at most 1: place first, then looks and name."""
+        same = track.item is not None and track.item == sighting.item
+        alike = max(0.0, float(track.descriptor @ sighting.descriptor))
+        # A thing that moves fast no longer overlaps where it was; its name or its looks tell that it is the same.
+        place = overlap if overlap >= self._settings.least_overlap else 0.5 * near if same or alike > 0.7 else 0.0
+        return 0.0 if place <= 0.0 else 0.5 * place + 0.25 * alike + 0.25 * same
+
+    def _worth_keeping(self, track: Track, moment: float) -> bool:
+        if not track.votes.settled and track.missed:
+            return track.missed < self._settings.looks
+        fresh = moment - track.last_seen <= self._settings.forget_seconds
+        return track.missed <= self._settings.coast_looks or (fresh and track.item is not None)
+
+    def _worth_showing(self, track: Track) -> bool:
+        """Seen in this look, or agreed on and missed for a moment only."""
+        return track.missed == 0 or (track.votes.item is not None and track.missed <= self._settings.coast_looks)
+
+
+def _nearness(expected: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """1 where centres meet, 0 from one and a half diagonals of the larger box on: (A, 4), (B, 4) to (A, B)."""
+    centres = (expected[:, None, :2] + expected[:, None, 2:] - seen[None, :, :2] - seen[None, :, 2:]) / 2
+    apart = np.linalg.norm(centres, axis=-1)
+    diagonals = [np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (expected, seen)]
+    return np.maximum(0.0, 1.0 - apart / np.maximum(1.5 * np.maximum.outer(*diagonals), 1e-9))
+
+
+def _inside(box: Box, size: tuple[int, int]) -> Box:
+    width, height = size
+    x0, y0 = min(max(box[0], 0.0), width - 1.0), min(max(box[1], 0.0), height - 1.0)
+    return (x0, y0, min(max(box[2], x0 + 1.0), float(width)), min(max(box[3], y0 + 1.0), float(height)))
