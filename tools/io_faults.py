@@ -119,7 +119,7 @@ def full_disk(world: World, layer: Any, every: int, note: Callable[[str, Found],
                 fault = Fault(world.medium, file_faults.WRITE, nth, errno.ENOSPC, lasting)
                 note(
                     f"full disk, {name}, write {nth} of {total}",
-                    trial.round(fault, (STORAGE, *trial.step.codes), counts),
+                    trial.round(fault, counts),
                 )
                 counts["rounds"] += 1
         put_files(world.medium, end)
@@ -143,7 +143,7 @@ def errors(world: World, layer: Any, rounds: int, note: Callable[[str, Found], N
             fault = Fault(world.medium, kinds, nth, errno.EIO, lasting)
             note(
                 f"I/O error, {name}, kinds {kinds}, call {nth} of {total}",
-                trial.round(fault, (STORAGE, *trial.step.codes), counts),
+                trial.round(fault, counts),
             )
             counts["rounds"] += 1
         put_files(world.medium, end)
