@@ -46,6 +46,8 @@ class NetworkSettings:
     token_layer: block whose output is used, from 0. vit_side: the picture is resized, keeping its shape, so that
     it has about as many pixels as a square of this side.
     descriptor: name in the zoo of the convolutional network. descriptor_side: length of the longer side it sees.
+    descriptor_growth: a small picture is grown by this factor at most, so that a cut-out shows its thing about as large
+    as the pictures it is sought in do; 0 sets no limit.
     """
 
     vit: str = "dinov2-s14-focus"
@@ -54,6 +56,7 @@ class NetworkSettings:
     vit_side: int = 448
     descriptor: str = "efficientnet-lite0"
     descriptor_side: int = 896
+    descriptor_growth: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,8 @@ class Pipeline:
                 "layer": self._convolutional.layer,
             },
             "descriptor_side": networks.descriptor_side,
+            # Without a limit as before there was one: galleries made then stay valid.
+            **({"descriptor_growth": networks.descriptor_growth} if networks.descriptor_growth else {}),
             "regions": asdict(self.settings.regions),
             "pooling": {key: str(value) for key, value in asdict(self.settings.descriptors).items()},
         }
@@ -128,7 +130,10 @@ class Pipeline:
     def feature_map(self, frame: Frame) -> FeatureMap:
         """Convolutional map of a picture, resized to a longer side of descriptor_side pixels."""
         network = self._convolutional
-        size = size_by_longer_side(frame.size, self.settings.networks.descriptor_side, network.input_multiple)
+        side = self.settings.networks.descriptor_side
+        if growth := self.settings.networks.descriptor_growth:
+            side = min(side, round(max(frame.size) * growth))
+        size = size_by_longer_side(frame.size, side, network.input_multiple)
         return FeatureMap(self._convolutional_runner.run(network_input(frame.pixels, size, network))[0], frame.size)
 
     def pool(self, feature_map: FeatureMap, regions: Regions) -> Descriptors:
