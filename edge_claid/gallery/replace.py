@@ -18,6 +18,9 @@ def put_in_place(finished: str, path: str, keep_as: str | None = None) -> str:
     if os.path.exists(path + "-wal") or os.path.exists(path + "-shm"):
         # SQLite would read the old file's log into the new one.
         raise StorageError(f"gallery {path} is in use by another process; stop that one and run this again")
+    if os.path.exists(finished + "-wal"):
+        # Closing could not fold its log into it: renamed without, it would lack what is in the log.
+        raise StorageError(f"{finished} could not be completed; free some space on its disk and run this again")
     kept = ""
     try:
         _flush(finished)
