@@ -1,14 +1,16 @@
-"""Code books and codes from and to faiss indexes. faiss is optional: only these two functions need it."""
+"""Code books and codes from and to faiss indexes. faiss is optional: only these functions need it."""
 
 from __future__ import annotations
 
+import logging
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edge_claid.codes.codebook import CODEWORDS, CodeBook
-from edge_claid.errors import MachineError, UsageError
+from edge_claid.codes.space import CodeSpace
+from edge_claid.errors import MachineError, StorageError, UsageError
 
 
 def codebook_from_faiss(index: Any) -> tuple[CodeBook, np.ndarray]:
@@ -59,6 +61,37 @@ def faiss_from_codebook(book: CodeBook, codes: np.ndarray | None = None) -> Any:
     return _owning_pretransform(faiss, transform, index)
 
 
+def faiss_from_space(space: CodeSpace, codes: np.ndarray) -> Any:
+    """A faiss index that takes descriptors as the pipeline gives them: projection, norm, rotation and IndexPQ in one.
+
+    codes: (N, M) uint8 of this space. Distances are squared L2 between the projected query and the decoded row.
+    """
+    faiss = _faiss()
+    index = faiss_from_codebook(space.book, codes)
+    if not isinstance(index, faiss.IndexPreTransform):
+        whole = faiss.IndexPreTransform(index)
+        whole.own_fields = True
+        index.this.disown()
+        index = whole
+    projection = space.projection
+    project = faiss.LinearTransform(len(projection.mean), projection.width, True)
+    faiss.copy_array_to_vector(np.ascontiguousarray(projection.matrix.T).ravel(), project.A)
+    faiss.copy_array_to_vector(-(projection.mean @ projection.matrix), project.b)
+    project.is_trained = True
+    for transform in (faiss.NormalizationTransform(projection.width, 2.0), project):
+        index.prepend_transform(transform)
+        transform.this.disown()
+    return index
+
+
+def write_faiss(index: Any, path: str) -> None:
+    """Write an index to a file. Raises StorageError where that fails."""
+    try:
+        _faiss().write_index(index, path)
+    except RuntimeError as error:
+        raise StorageError(f"{path} cannot be written ({error})") from error
+
+
 def _rotation_of(faiss: ModuleType, index: Any) -> np.ndarray:
     transform = faiss.downcast_VectorTransform(index.chain.at(0))
     if (
@@ -81,6 +114,8 @@ def _owning_pretransform(faiss: ModuleType, transform: Any, index: Any) -> Any:
 
 
 def _faiss() -> ModuleType:
+    # It tells of every variant of itself that it did not find.
+    logging.getLogger("faiss").setLevel(logging.WARNING)
     try:
         import faiss
     except ImportError as error:
