@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,11 @@ import av.error
 import numpy as np
 
 from edge_claid.capture.grabber import CaptureError
+from edge_claid.capture.lateness import Lateness
 from edge_claid.capture.wire import FailureKind
 
+# A core of a small board decodes frames up to this size, 1080p and a little, at the rate cameras send them.
+_ONE_THREAD_PIXELS = 2_200_000
 # Only the network: a hostile server's redirections and descriptions cannot name files of this machine.
 _PROTOCOLS = "rtsp,rtsps,rtp,rtcp,udp,tcp,tls,srtp,srtcp,crypto,http,https,httpproxy"
 
@@ -29,6 +33,7 @@ class FFmpegGrabber:
         self._settings = settings
         self._container: av.container.InputContainer | None = None
         self._frames: Iterator[av.VideoFrame] = iter(())
+        self._lateness = Lateness()
 
     def open(self) -> None:
         settings = self._settings
@@ -48,8 +53,10 @@ class FFmpegGrabber:
         if not self._container.streams.video:
             raise CaptureError("has no video stream")
         context = self._container.streams.video[0].codec_context
-        # Threads that each hold a frame of their own would add as many frames of delay.
-        context.thread_type = "SLICE"
+        # Threads that each hold a frame of their own add as many frames of delay: only where one might be too slow.
+        large = context.width * context.height > _ONE_THREAD_PIXELS
+        context.thread_type = "AUTO" if large else "SLICE"
+        context.thread_count = min(4, os.cpu_count() or 1) if large else 1
         context.options = {"flags": "low_delay", "max_pixels": str(settings["most_pixels"])}
         self._frames = self._decoded()
 
@@ -80,6 +87,9 @@ class FFmpegGrabber:
                 raise CaptureError(*self._reason(error, self._settings["read_seconds"])) from error
             if packet is None or packet.size == 0:
                 raise CaptureError("the stream was closed by the other side")
+            stamp = float(packet.pts * packet.time_base) if packet.pts is not None and packet.time_base else None
+            skip = self._lateness.skip(stamp, time.monotonic(), packet.is_keyframe)
+            stream.codec_context.skip_frame = "NONKEY" if skip else "DEFAULT"
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:

@@ -83,14 +83,22 @@ class CaptureProcess:
             self._process.stdin.flush()
 
     def _receive(self, most_pixels: int) -> None:
-        last: Message = Failure("the capture process died")
+        last: Message | None = None
         try:
             assert self._process.stdout is not None
             while (message := read_message(self._process.stdout, most_pixels)) is not None:
                 self._messages.put(message)
         except (WireError, OSError, ValueError, MemoryError) as error:
             last = Failure(str(error) or type(error).__name__)
-        self._messages.put(last)
+        self._messages.put(last or Failure(self._death()))
+
+    def _death(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(_GRACE)
+            return "the capture process died" + (
+                f" of signal {-code}" if code < 0 else f" (exit {code})" if code else ""
+            )
+        return "the capture process says no more"
 
 
 def _widen(pipe: Any) -> None:

@@ -71,6 +71,16 @@ def test_another_size_after_a_restart(rtsp_server: MakeServer, rtsp_tool: Any) -
         assert next_frame(stream).frame.size == (320, 240)
 
 
+def test_a_decoder_that_crashes(rtsp_server: MakeServer) -> None:
+    with open_stream(rtsp_server().url, patience=QUICK) as stream:
+        next_frame(stream)
+        os.kill(stream._capture._process.pid, signal.SIGSEGV)
+        lost, _ = next_state(stream, "lost")
+        assert lost.reason == f"the capture process died of signal {signal.SIGSEGV.value}"
+        next_state(stream, "back")
+        next_frame(stream)
+
+
 def test_given_up(rtsp_server: MakeServer) -> None:
     server = rtsp_server()
     with open_stream(server.url, max_reconnects=2, patience=QUICK) as stream:
