@@ -84,7 +84,7 @@ def _require_learnable(info: GalleryInfo, codes: CodeSettings) -> None:
 
 def _tell_progress(progress: Progress) -> None:
     typer.echo(
-        f"learning: epoch {progress.done} of {progress.epochs}, separability {progress.separability:.3f}, "
+        f"learning: step {progress.done} of {progress.steps}, separability {progress.separability:.3f}, "
         f"discriminability {progress.discriminability:.3f}, quantisation {progress.quantisation:.3f}",
         err=True,
     )

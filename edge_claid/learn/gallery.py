@@ -27,5 +27,7 @@ def learned_space(
     """
     descriptors = gallery.descriptors(TRAINED_ON)
     within = own_views(gallery, codes, pipeline) if pipeline is not None and codes.views else None
-    projection = fit_whitening(descriptors, codes.width, power=codes.whitening, within=within)
+    projection = fit_whitening(
+        descriptors, codes.width, power=codes.whitening, within=within, parts=gallery.descriptor_parts
+    )
     return learn_udq(descriptors, projection, settings, report)

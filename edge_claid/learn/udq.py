@@ -23,32 +23,43 @@ from edge_claid.learn.losses.quantisation import quantisation_loss
 from edge_claid.learn.losses.separability import separability_loss
 from edge_claid.learn.refine import refinement_named
 
+MOMENTUM = 0.9
+SHARPNESS = 10.0  # of the classifiers' first softmax: logits are -SHARPNESS / 2 times squared distances
+REPORT_EVERY = 50  # steps
+# A third of what a code book for keeps gets: pseudo labels are drawn again in the next module.
+SUPERVISION_ROTATIONS, SUPERVISION_ROUNDS = 4, 3
+
 
 @dataclass(frozen=True)
 class UdqSettings:
     """How UDQ learns.
 
     bytes: M, subspaces of 256 codewords. refine: none, bfr, pbr or cbr (§3.4). iterations: of the second module (§4.3.1
-    finds two enough; the first module runs once before them). balance: λ of eq. 7 (§4.3.2). learning_rate: §4.2.
-    epochs: passes over the regions in each module, batch: regions a step; the paper does not say.
+    finds two enough; the first module runs once before them). balance: λ of eq. 7 (§4.3.2). learning_rate: of
+    stochastic gradient descent with momentum; §4.2 has 0.001 for a whole network, a single layer takes more.
+    steps: in each module, batch: regions a step; the paper does not say. A number of steps, not of passes, so that the
+    head goes equally far from its start whatever the gallery's size.
     """
 
     bytes: int
     refine: str = "none"
     iterations: int = 2
     balance: float = 0.01
-    learning_rate: float = 1e-3
-    epochs: int = 3
+    learning_rate: float = 1e-2
+    steps: int = 100
     batch: int = 256
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far learning is: epochs done of all, the module's two losses, and the quantisation loss of its features."""
+    """How far learning is: steps done of all, the module's two losses since the last report, and the quantisation loss.
+
+    The latter is of the head's features in the module's code book.
+    """
 
     done: int
-    epochs: int
+    steps: int
     separability: float
     discriminability: float
     quantisation: float
@@ -74,7 +85,7 @@ def learn_udq(
     """Learn a head over a projection, and the code book of its features (Algorithm 1).
 
     descriptors: (N, D) float, unit norm, N >= 256. projection: the whitening that the head starts from; it stands for
-    the PCA of §4.2. report: told after each epoch. The same input and seed give the same space on one machine.
+    the PCA of §4.2. report: told every REPORT_EVERY steps. The same input and seed give the same space on one machine.
     Returns the code space, its projection with the head folded in. Raises UsageError for settings or descriptors that
     cannot work, before anything is learned.
     """
@@ -87,14 +98,14 @@ def learn_udq(
     generator = torch.Generator().manual_seed(settings.seed)
     head = ProjectionHead(projection.width)
     refine = refinement_named(settings.refine)
-    epochs, done = (settings.iterations + 1) * settings.epochs, 0
-    for _ in range(settings.iterations + 1):  # the first is the initialisation module, lines 2 and 3
+    modules = settings.iterations + 1
+    for module in range(modules):  # the first is the initialisation, lines 2 and 3
         refined = normalised(refine(head.features(values), settings.seed)).astype(np.float32)
         supervision = supervised(refined, settings)
-        for separability, discriminability in optimised(head, values, supervision, settings, generator):
-            done += 1
+        for done, separability, discriminability in optimised(head, values, supervision, settings, generator):
             error = quantisation_loss(head.features(values), supervision.book)
-            report(Progress(done, epochs, separability, discriminability, error))
+            steps = module * settings.steps + done, modules * settings.steps
+            report(Progress(*steps, separability, discriminability, error))
     folded = head.folded_into(projection)
     return CodeSpace(folded, train_opq(folded.project(descriptors), settings.bytes, seed=settings.seed))
 
@@ -104,15 +115,15 @@ def check_settings(settings: UdqSettings, width: int) -> None:
     refinement_named(settings.refine)
     if settings.bytes < 1 or width % settings.bytes:
         raise UsageError(f"codes of {settings.bytes} bytes do not divide {width} dimensions: take 4, 8, 16 or 32")
-    if settings.iterations < 0 or settings.epochs < 1 or settings.batch < 1:
-        raise UsageError("UDQ needs iterations >= 0, epochs >= 1 and a batch of at least one region")
+    if settings.iterations < 0 or settings.steps < 1 or settings.batch < 1:
+        raise UsageError("UDQ needs iterations >= 0, steps >= 1 and a batch of at least one region")
     if not (settings.learning_rate > 0 and settings.balance >= 0):
         raise UsageError("UDQ needs a learning rate above 0 and a balance of at least 0")
 
 
 def supervised(refined: np.ndarray, settings: UdqSettings) -> Supervision:
     """Self-supervision: the code book that loses least of the features, and their codes in it (§3.2, eq. 6)."""
-    book = train_opq(refined, settings.bytes, seed=settings.seed)
+    book = train_opq(refined, settings.bytes, SUPERVISION_ROTATIONS, settings.seed, SUPERVISION_ROUNDS)
     return Supervision(book, torch.from_numpy(book.encode(refined).astype(np.int64)))
 
 
@@ -122,29 +133,42 @@ def optimised(
     supervision: Supervision,
     settings: UdqSettings,
     generator: torch.Generator,
-) -> Iterator[tuple[float, float]]:
-    """Train the head on one module's supervision; after each epoch the mean separability and discriminability loss.
+) -> Iterator[tuple[int, float, float]]:
+    """Train the head on one module's supervision; now and then the steps done, mean separability and discriminability.
 
     The features are rotated as the code book does, since its subspaces are what eq. 8 and 9 speak of. The classifier
-    of each subspace starts at random and is dropped with its module's codewords.
+    of each subspace goes with its module's codewords, and starts from them: with weights proportional to a codeword
+    and a bias to its squared norm, the nearest codeword has the largest logit.
     """
     book = supervision.book
     assert book.rotation is not None
     inputs, rotation = torch.from_numpy(values), torch.from_numpy(book.rotation)
     codewords, subspaces = torch.from_numpy(book.centroids), torch.arange(book.subspaces)
-    weights = torch.randn((book.subspaces, codewords.shape[2], CODEWORDS), generator=generator) * 0.01
-    biases = torch.zeros(book.subspaces, CODEWORDS)
-    learned = [*head.parameters(), weights.requires_grad_(), biases.requires_grad_()]
-    optimiser = torch.optim.Adam(learned, lr=settings.learning_rate)
-    for _ in range(settings.epochs):
-        sums = np.zeros(2)
-        for chosen in torch.randperm(len(inputs), generator=generator).split(settings.batch):
-            features = (head(inputs[chosen]) @ rotation).view(len(chosen), book.subspaces, -1)
-            labels = supervision.codes[chosen]
-            separability = separability_loss(features, labels, weights, biases)
-            discriminability = discriminability_loss(features, codewords[subspaces, labels])
-            optimiser.zero_grad()
-            (separability + settings.balance * discriminability).backward()  # eq. 7
-            optimiser.step()
-            sums += len(chosen) * np.array([separability.item(), discriminability.item()])
-        yield float(sums[0] / len(inputs)), float(sums[1] / len(inputs))
+    weights = (SHARPNESS * codewords.transpose(1, 2)).contiguous().requires_grad_()
+    biases = (-SHARPNESS / 2 * codewords.square().sum(dim=2)).requires_grad_()
+    optimiser = torch.optim.SGD([*head.parameters(), weights, biases], lr=settings.learning_rate, momentum=MOMENTUM)
+    sums, since = np.zeros(2), 0
+    for step, chosen in enumerate(drawn(len(inputs), settings, generator), 1):
+        features = (head(inputs[chosen]) @ rotation).view(len(chosen), book.subspaces, -1)
+        labels = supervision.codes[chosen]
+        separability = separability_loss(features, labels, weights, biases)
+        discriminability = discriminability_loss(features, codewords[subspaces, labels])
+        optimiser.zero_grad()
+        (separability + settings.balance * discriminability).backward()  # eq. 7
+        optimiser.step()
+        sums += np.array([separability.item(), discriminability.item()])
+        since += 1
+        if since == REPORT_EVERY or step == settings.steps:
+            yield step, float(sums[0] / since), float(sums[1] / since)
+            sums, since = np.zeros(2), 0
+
+
+def drawn(count: int, settings: UdqSettings, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """The rows of each step: every row once before any comes again."""
+    step = 0
+    while True:
+        for chosen in torch.randperm(count, generator=generator).split(settings.batch):
+            if step == settings.steps:
+                return
+            step += 1
+            yield chosen

@@ -2,7 +2,7 @@
 
     python learn_world.py MOMENT edge-claid's arguments…
 
-kills itself with SIGKILL at that moment: "epoch N" or "images N" (so many are coded).
+kills itself with SIGKILL at that moment: "step N" or "images N" (so many are coded).
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def open_made_up() -> Iterator[MadeUpPipeline]:
 
 
 def at_moment(moment: str, act: Callable[[], None]) -> None:
-    """Act when so many epochs are learned, or so many images coded."""
+    """Act when so many steps are learned, or so many images coded."""
     what, number = moment.split()
     tell, count, done = learn_verb._tell_progress, learn_verb._count, [0]
 
     def told(progress):  # type: ignore[no-untyped-def]
         tell(progress)
-        if what == "epoch" and progress.done == int(number):
+        if what == "step" and progress.done == int(number):
             act()
 
     def counted(progress, images):  # type: ignore[no-untyped-def]
