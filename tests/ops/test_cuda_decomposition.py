@@ -5,6 +5,8 @@ The same cases run on a real device by ``pytest -m gpu``.
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from cuda_devices import model_devices
@@ -13,6 +15,7 @@ from decomposition_cases import golden_cases, made_cases, same, unusable
 from edge_claid.errors import BadImageError, MachineError, UsageError
 from edge_claid.ops.cpu import decomposition_op as cpu
 from edge_claid.ops.cuda import decomposition_op as cuda
+from edge_claid.regions.claid import boxes_from_masks, kept_nodes
 
 MADE = made_cases()
 
@@ -88,3 +91,34 @@ def test_memory_that_does_not_suffice_leaves_nothing_behind(tmp_path):
 def test_wrong_use_is_named(device):
     with pytest.raises(UsageError, match="do not fill a grid"):
         cuda.decompose_batch(device, [np.ones((16, 8), np.float32)], (4, 5))
+
+
+@pytest.mark.parametrize("device", model_devices(), indirect=True)
+@pytest.mark.parametrize(("tau2", "merge_iou"), [(-1.0, 0.9), (0.2, 0.6), (0.1, 1.0)])
+def test_regions_are_chosen_as_the_detector_does(device, tau2, merge_iou):
+    case = MADE["small parts"]
+    bad = case.features.copy()
+    bad[0, 0] = np.inf
+    images, sizes = (
+        [case.features, bad, case.features[::-1].copy()],
+        np.array([[640, 427], [9, 9], [333, 500]], np.int32),
+    )
+    options = {"alpha": 0.2, "smallest": 2}
+    with contextlib.ExitStack() as stack:
+        op = stack.enter_context(cuda.CudaDecomposition(device, 3, case.grid, case.features.shape[1]))
+        features, shapes = device.upload(np.stack(images)), device.upload(sizes)
+        stack.callback(features.close)
+        stack.callback(shapes.close)
+        found = op.run(features, **options).regions(shapes, tau2, merge_iou)
+        stack.callback(found.close)
+        host = {name: device.download(array) for name, array in found.arrays.items()}
+    assert host["counts"][1] == 0
+    for image in (0, 2):
+        tree = cpu.decompose(images[image], case.grid, **options)
+        kept, parents = kept_nodes(tree, tau2, merge_iou)
+        count = len(kept)
+        assert host["counts"][image] == count > 2
+        np.testing.assert_array_equal(host["kept"][image, :count], kept)
+        np.testing.assert_array_equal(host["kept_parents"][image, :count], parents)
+        boxes = boxes_from_masks(tree.masks[kept], case.grid, tuple(sizes[image].tolist()))
+        np.testing.assert_array_equal(host["boxes"][image, :count], boxes)

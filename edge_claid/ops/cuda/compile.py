@@ -17,7 +17,7 @@ from pathlib import Path
 from edge_claid.errors import MachineError
 
 SOURCES = Path(__file__).parent
-FAMILIES = ("decomposition", "encode", "scan")
+FAMILIES = ("decomposition", "encode", "pool", "preprocess", "scan")
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_110", "sm_120")
 # Contraction would round a product and a sum as one; the CPU does not.
 FLAGS = ("-std=c++17", "-O3", "--fmad=false", "-fatbin")

@@ -34,6 +34,15 @@ ARGUMENTS = np.dtype(
     + [("alpha", np.float64), ("tau1", np.float64)]
     + [(name, np.int32) for name in _NUMBERS]
 )
+# struct Selection of decomposition/regions.cuh.
+REGION_ARGUMENTS = np.dtype(
+    [
+        (name, np.uint64)
+        for name in ("states", "masks", "parents", "areas", "high_counts", "sizes", "kept", "kept_parents", "region_of")
+    ]
+    + [("boxes", np.uint64), ("counts", np.uint64), ("tau2", np.float64), ("merge_iou", np.float64)]
+    + [(name, np.int32) for name in ("images", "rows", "columns", "words", "capacity", "_end")]
+)
 STATE = np.dtype(
     [("peak", np.uint32)]
     + [(name, np.int32) for name in ("largest", "shift", "half", "threshold", "unit")]
@@ -144,7 +153,7 @@ class CudaDecomposition:
             self._device.upload(cleared, states)
             launch("grow_tree", self._arguments(features, center, settings), (images, 1), THREADS, self._shared)
             found = self._device.download(states.part(0, images))
-        return TreesOnDevice(self._device, dict(self._arrays), found, self._tokens)
+        return TreesOnDevice(self._device, dict(self._arrays), found, self._grid)
 
     def _arguments(self, features: DeviceArray, center: DeviceArray | None, settings: tuple[Any, ...]) -> np.ndarray:
         values = np.zeros((), ARGUMENTS)
@@ -164,11 +173,13 @@ class TreesOnDevice:
     """Trees of a batch, still on the device; valid until the next run with the same buffers.
 
     arrays: masks (B, capacity, words) uint32 and parents, depths, areas, high_counts, edges (B, capacity) int32.
-    states: (B,) STATE, on the host.
+    states: (B,) STATE, on the host. grid: (rows, columns) of the tokens.
     """
 
-    def __init__(self, device: Device, arrays: dict[str, DeviceArray], states: np.ndarray, tokens: int) -> None:
-        self._device, self.arrays, self.states, self._tokens = device, arrays, states, tokens
+    def __init__(
+        self, device: Device, arrays: dict[str, DeviceArray], states: np.ndarray, grid: tuple[int, int]
+    ) -> None:
+        self._device, self.arrays, self.states, self._grid = device, arrays, states, grid
 
     def download(self) -> list[Tree | BadImageError]:
         """Every image's tree on the host; in place of one whose tokens are not finite stands the error."""
@@ -176,16 +187,57 @@ class TreesOnDevice:
         host = {name: self._device.download(self.arrays[name].part(0, images)) for name in _TREE}
         return [self._tree(host, image) for image in range(images)]
 
+    def regions(self, sizes: DeviceArray, tau2: float, merge_iou: float) -> RegionsOnDevice:
+        """Choose the regions and find their boxes, on the device (see regions/claid.py, kept_nodes).
+
+        sizes: (B, 2) int32, width and height of each picture. The caller closes what is returned.
+        """
+        images, capacity = len(self.states), self.arrays["parents"].shape[1]
+        found = RegionsOnDevice(self._device, images, capacity)
+        arguments = np.zeros((), REGION_ARGUMENTS)
+        for name in ("states", "masks", "parents", "areas", "high_counts"):
+            arguments[name] = self.arrays[name].address
+        for name, array in found.arrays.items():
+            arguments[name] = array.address
+        arguments["sizes"], arguments["tau2"], arguments["merge_iou"] = sizes.address, tau2, merge_iou
+        arguments["images"], arguments["capacity"] = images, capacity
+        arguments["rows"], arguments["columns"] = self._grid
+        arguments["words"] = self.arrays["masks"].shape[2]
+        self._device.kernels("decomposition").launch("select_regions", arguments, (images,), THREADS, 16)
+        return found
+
     def _tree(self, host: dict[str, np.ndarray], image: int) -> Tree | BadImageError:
         if self.states["status"][image] & NOT_FINITE:
             return BadImageError(
                 "tokens are not finite, or so large that their norm is not: check the network's output"
             )
-        nodes = int(self.states["nodes"][image])
-        masks = host["masks"][image, :nodes].astype("<u4").view(np.uint8)[:, : -(-self._tokens // 8)]
+        nodes, tokens = int(self.states["nodes"][image]), self._grid[0] * self._grid[1]
+        masks = host["masks"][image, :nodes].astype("<u4").view(np.uint8)[:, : -(-tokens // 8)]
         small = {name: host[name][image, :nodes].copy() for name in _TREE if name != "masks"}
         edges = small["edges"].astype(np.int64)
         return Tree(masks.copy(), small["parents"], small["depths"], small["areas"], small["high_counts"], edges)
+
+
+class RegionsOnDevice:
+    """Regions of a batch on the device.
+
+    arrays: kept, kept_parents (B, capacity) int32, boxes (B, capacity, 4) float32 in pixels, counts (B,) int32.
+    """
+
+    def __init__(self, device: Device, images: int, capacity: int) -> None:
+        self.arrays: dict[str, DeviceArray] = {}
+        with contextlib.ExitStack() as opening:
+            for name in ("kept", "kept_parents", "region_of", "boxes", "counts"):
+                shape: tuple[int, ...] = (images,) if name == "counts" else (images, capacity)
+                shape = (*shape, 4) if name == "boxes" else shape
+                self.arrays[name] = device.empty(shape, np.float32 if name == "boxes" else np.int32)
+                opening.callback(self.arrays[name].close)
+            opening.pop_all()
+
+    def close(self) -> None:
+        """Give the memory back."""
+        for array in self.arrays.values():
+            array.close()
 
 
 _TREE = ("masks", "parents", "depths", "areas", "high_counts", "edges")

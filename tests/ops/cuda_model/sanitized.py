@@ -1,6 +1,7 @@
 """Runs every family of kernels on the model, built with sanitizers; started with their libraries preloaded.
 
-Usage: sanitized.py FOLDER ORDER, with CUDA_MODEL_FLAGS and PYTHONPATH as test_cuda_model.py sets them. Ends with another status than 0 at the first finding.
+Usage: sanitized.py FOLDER ORDER, with CUDA_MODEL_FLAGS and PYTHONPATH as test_cuda_model.py sets them.
+It ends with another status than 0 at the first finding.
 """
 
 from __future__ import annotations

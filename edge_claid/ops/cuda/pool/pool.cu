@@ -1,0 +1,90 @@
+// RoI pooling of the maps of a batch over all its regions: generalised mean and maximum, as ops/reference/pool.py. Sums are
+// in float32 here and in float64 there, so the two agree to about 1e-6 of the value, not to the bit.
+#include "../kernel.h"
+
+constexpr int kThreads = 256;
+constexpr int kTile = 32;
+
+// The layout is mirrored by ARGUMENTS in cuda/pool_op.py.
+struct Pool {
+    const float* values;     // (B, C, h, w)
+    float* raised;           // (B, h w, C): values ^ power, channels last so that a warp reads them together
+    const float* boxes;      // (R, 4) x0, y0, x1, y1 in cells
+    const int32_t* images;   // (R) which map
+    float* pooled;           // (R, C)
+    int32_t maps, channels, rows, columns, regions, normalise;
+    float power;             // infinity: the maximum
+    int32_t end;
+};
+
+// Grid: (ceil(h w / 32), ceil(C / 32) B); shared: 32 * 33 floats. Transposes, and raises to the power.
+KERNEL(kThreads, 4, raise_maps, Pool) {
+    DYNAMIC_SHARED(memory);
+    float* tile = (float*)memory;
+    const int cells = args.rows * args.columns, parts = (args.channels + kTile - 1) / kTile;
+    const int64_t map = blockIdx.y / parts;
+    const int first_channel = blockIdx.y % parts * kTile, first_cell = blockIdx.x * kTile;
+    const int x = threadIdx.x % kTile;
+    for (int y = threadIdx.x / kTile; y < kTile; y += kThreads / kTile) {
+        const int channel = first_channel + y, cell = first_cell + x;
+        if (channel >= args.channels || cell >= cells) continue;
+        const float value = args.values[(map * args.channels + channel) * cells + cell];
+        tile[y * (kTile + 1) + x] = isinf(args.power) ? value
+                                    : args.power == 3.0f ? value * value * value
+                                                         : powf(value, args.power);
+    }
+    __syncthreads();
+    for (int y = threadIdx.x / kTile; y < kTile; y += kThreads / kTile) {
+        const int cell = first_cell + y, channel = first_channel + x;
+        if (channel < args.channels && cell < cells)
+            args.raised[(map * cells + cell) * args.channels + channel] = tile[x * (kTile + 1) + y];
+    }
+}
+
+// Share of a cell that the interval covers.
+__device__ __forceinline__ float covered(float start, float stop, int cell) {
+    const float share = fminf((float)cell + 1.0f, stop) - fmaxf((float)cell, start);
+    return share < 0.0f ? 0.0f : share > 1.0f ? 1.0f : share;
+}
+
+// Grid: (R, ceil(C / 256)), a thread a channel.
+KERNEL(kThreads, 4, pool_regions, Pool) {
+    const int region = blockIdx.x, channel = blockIdx.y * kThreads + threadIdx.x;
+    if (channel >= args.channels) return;
+    const float* box = args.boxes + 4 * (int64_t)region;
+    const float* map = args.raised + (int64_t)args.images[region] * args.rows * args.columns * args.channels + channel;
+    const int x0 = max(0, (int)floorf(box[0])), x1 = min(args.columns, (int)ceilf(box[2]));
+    const int y0 = max(0, (int)floorf(box[1])), y1 = min(args.rows, (int)ceilf(box[3]));
+    const bool maximum = isinf(args.power);
+    float sum = 0.0f, total = 0.0f, most = -INFINITY;
+    for (int y = y0; y < y1; ++y) {
+        const float share = covered(box[1], box[3], y);
+        for (int x = x0; x < x1; ++x) {
+            const float weight = share * covered(box[0], box[2], x);
+            if (!(weight > 0.0f)) continue;
+            const float value = map[(int64_t)(y * args.columns + x) * args.channels];
+            sum += weight * value;
+            total += weight;
+            most = fmaxf(most, value);
+        }
+    }
+    const float mean = total > 0.0f ? sum / total : 0.0f;
+    const float root = args.power == 3.0f ? cbrtf(mean) : powf(mean, 1.0f / args.power);
+    args.pooled[(int64_t)region * args.channels + channel] = total > 0.0f ? (maximum ? most : root) : 0.0f;
+}
+
+// Grid: (R); shared: kThreads / 32 floats. Rows to unit L2 norm.
+KERNEL(kThreads, 4, normalise_regions, Pool) {
+    DYNAMIC_SHARED(memory);
+    float* parts = (float*)memory;
+    float* row = args.pooled + (int64_t)blockIdx.x * args.channels;
+    float square = 0.0f;
+    for (int c = threadIdx.x; c < args.channels; c += kThreads) square += row[c] * row[c];
+    for (int step = 16; step; step /= 2) square += __shfl_xor_sync(FULL_WARP, square, step);
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = square;
+    __syncthreads();
+    float total = 0.0f;
+    for (int warp = 0; warp < kThreads / 32; ++warp) total += parts[warp];
+    const float norm = fmaxf(sqrtf(total), 1e-12f);
+    for (int c = threadIdx.x; c < args.channels; c += kThreads) row[c] /= norm;
+}

@@ -1,0 +1,121 @@
+"""The shipped pooling and preprocessing kernels on the model of a GPU, and on a real one by ``-m gpu``."""
+
+from __future__ import annotations
+
+import contextlib
+
+import cv2
+import numpy as np
+import pytest
+from cuda_devices import model_devices
+
+from edge_claid.errors import UsageError
+from edge_claid.frames.letterbox import resize
+from edge_claid.ops.cuda.pool_op import pool_boxes, pool_on_device
+from edge_claid.ops.cuda.preprocess_op import network_planes
+from edge_claid.ops.reference.pool import pool_boxes as reference_pool
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def made_boxes(rng, count, rows, columns):
+    corners = np.sort(rng.random((count, 2, 2)), axis=1) * [columns, rows]
+    corners[:, 1] = np.minimum(np.maximum(corners[:, 1], corners[:, 0] + 0.05), [columns, rows])
+    boxes = corners.reshape(count, 4).astype(np.float32)
+    boxes[0] = [0, 0, columns, rows]
+    return boxes
+
+
+@pytest.mark.parametrize("device", model_devices(), indirect=True)
+@pytest.mark.parametrize("power", [1.0, 3.0, 2.5, np.inf])
+@pytest.mark.parametrize("shape", [(5, 3, 4), (300, 7, 9), (33, 1, 1)])
+def test_pooling_is_the_references(device, power, shape):
+    rng = np.random.default_rng(shape)
+    values = rng.gamma(1.0, 1.0, shape).astype(np.float32)
+    boxes = made_boxes(rng, 6, *shape[1:])
+    np.testing.assert_allclose(
+        pool_boxes(device, values, boxes, power), reference_pool(values, boxes, power), rtol=3e-6, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["shuffled"]), indirect=True)
+def test_regions_of_many_maps_are_pooled_at_once(device):
+    rng = np.random.default_rng(3)
+    values = rng.gamma(1.0, 1.0, (3, 40, 5, 6)).astype(np.float32)
+    boxes, images = made_boxes(rng, 7, 5, 6), np.array([0, 2, 1, 1, 0, 2, 2], np.int32)
+    with contextlib.ExitStack() as stack:
+        arrays = [device.upload(each) for each in (values, boxes, images)]
+        arrays += [device.empty((7, 40), np.float32), device.empty(values.shape, np.float32)]
+        for array in arrays:
+            stack.callback(array.close)
+        pool_on_device(device, *arrays[:3], 3.0, arrays[3], arrays[4])
+        found = device.download(arrays[3])
+        with pytest.raises(UsageError, match="do not fit"):
+            pool_on_device(device, *arrays[:3], 3.0, arrays[4], arrays[4])
+    wanted = np.concatenate([reference_pool(values[i], boxes[r : r + 1], 3.0) for r, i in enumerate(images)])
+    np.testing.assert_allclose(found, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["ascending"]), indirect=True)
+def test_no_regions_give_no_descriptors(device):
+    assert pool_boxes(device, np.ones((4, 2, 2), np.float32), np.empty((0, 4), np.float32), 3.0).shape == (0, 4)
+
+
+def planes_of(device, pixels, layout, size):
+    with contextlib.ExitStack() as stack:
+        uploaded = device.upload(pixels)
+        stack.callback(uploaded.close)
+        planes = device.empty((1, 3, size[1], size[0]), np.float32)
+        stack.callback(planes.close)
+        network_planes(device, uploaded, layout, planes, MEAN, STD)
+        return device.download(planes)[0]
+
+
+def normalised(picture):
+    return ((picture.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """A smooth picture with edges, (60, 90, 3) uint8 RGB."""
+    rng = np.random.default_rng(4)
+    small = rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    large = cv2.resize(small, (90, 60), interpolation=cv2.INTER_CUBIC)
+    large[20:40, 30:50] = [250, 10, 60]
+    return large
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["ascending", "shuffled"]), indirect=True)
+@pytest.mark.parametrize("size", [(30, 20), (42, 28), (90, 60), (37, 23)])
+def test_shrinking_averages_like_the_cpu_path(device, picture, size):
+    wanted = normalised(resize(picture, size))
+    for layout, pixels in (("rgb", picture), ("bgr", np.ascontiguousarray(picture[:, :, ::-1]))):
+        found = planes_of(device, pixels, layout, size)
+        # One grey level of 255, for rounding on the way.
+        assert np.abs(found - wanted).max() < 1.01 / 255 / min(STD)
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["ascending"]), indirect=True)
+def test_nv12_is_opencvs(device, picture):
+    i420 = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
+    blue, red = i420[60:75].reshape(30, 45), i420[75:].reshape(30, 45)
+    nv12 = np.concatenate([i420[:60], np.stack([blue, red], axis=2).reshape(30, 90)])
+    wanted = normalised(cv2.cvtColor(nv12, cv2.COLOR_YUV2RGB_NV12))
+    found = planes_of(device, nv12, "nv12", (90, 60))
+    assert np.abs(found - wanted).max() < 1.01 / 255 / min(STD)
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["ascending"]), indirect=True)
+def test_growing_stays_near_the_cpu_path(device, picture):
+    found = planes_of(device, picture, "rgb", (180, 120))
+    wanted = normalised(resize(picture, (180, 120)))
+    assert np.abs(found - wanted).mean() < 0.05
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["ascending"]), indirect=True)
+def test_frames_that_are_none_are_refused(device):
+    with contextlib.closing(device.upload(np.zeros((9, 7), np.uint8))) as pixels:
+        with pytest.raises(UsageError, match="no pixel layout"):
+            network_planes(device, pixels, "yuyv", pixels, MEAN, STD)
+        with pytest.raises(UsageError, match="no nv12 frame"):
+            network_planes(device, pixels, "nv12", pixels, MEAN, STD)
