@@ -12,24 +12,25 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
-import platform
 import random
+import subprocess
 import sys
 import time
-from datetime import date
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import av
-from rtsp_server import RtspServer, missing
+import results_file
+from rtsp_server import SYSTEM_PYTHON, RtspServer, missing
 
 from edge_claid.frames import Patience, Stream, open_stream
-from edge_claid.records import TimedFrame
+from edge_claid.records import SourceEvent, TimedFrame
 
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 # A recovery that takes longer than this counts as a hang, in seconds.
 HANG = 60.0
 
@@ -39,50 +40,55 @@ def play(kills: int, seed: int, tell: Any = None) -> dict[str, Any]:
     moments = random.Random(seed)
     server = RtspServer().start()
     done = unrecovered = 0
+    reasons: Counter[str] = Counter()
     recoveries: list[float] = []
     counts: list[dict[str, int]] = []
     began = time.monotonic()
     try:
         with open_stream(server.url, wait=True) as stream:
-            read_until_frame(stream)
+            read_for(stream, HANG, reasons, since=0.0)
             while done < kills and not unrecovered:
-                read_for(stream, moments.uniform(0.0, 1.0))
+                read_for(stream, moments.uniform(0.0, 1.0), reasons)
                 server.kill()
                 done += 1
                 killed = time.monotonic()
                 if done < kills and moments.random() < 0.5:
                     # Once more, while it is being opened anew.
                     server.start()
-                    read_for(stream, moments.uniform(0.0, 0.8))
+                    read_for(stream, moments.uniform(0.0, 0.8), reasons)
                     server.kill()
                     done += 1
                     killed = time.monotonic()
-                read_for(stream, moments.uniform(0.0, 0.3))
+                read_for(stream, moments.uniform(0.0, 0.3), reasons)
                 server.start()
-                unrecovered += not read_until_frame(stream, since=killed)
+                unrecovered += not read_for(stream, HANG, reasons, since=killed)
                 recoveries.append(time.monotonic() - killed)
                 counts.append(held())
                 if tell is not None and len(counts) % 25 == 0:
                     tell(f"{done} kills, {recoveries[-1]:.1f} s, {counts[-1]}")
     finally:
         server.kill()
-    return summary(done, unrecovered, recoveries, counts, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return summary(done, unrecovered, recoveries, counts) | {
+        "reasons": dict(reasons.most_common()),
+        # What the parent says of a capture process that ended otherwise than it should.
+        "crashes": sum(count for reason, count in reasons.items() if "capture process" in reason),
+        "seconds": round(seconds, 1),
+    }
 
 
-def read_for(stream: Stream, seconds: float) -> None:
-    """Read whatever comes for so long."""
+def read_for(stream: Stream, seconds: float, reasons: Counter[str], since: float = math.inf) -> bool:
+    """Read for so long, or until a frame comes that was captured after ``since``; whether one came.
+
+    reasons: counts of why the source could not be read.
+    """
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        stream.read(max(0.0, until - time.monotonic()))
-
-
-def read_until_frame(stream: Stream, since: float = 0.0) -> bool:
-    """Read until a frame comes that was captured after ``since``; False where none comes for too long."""
-    until = time.monotonic() + HANG
-    while time.monotonic() < until:
-        answer = stream.read(1.0)
+    while (left := until - time.monotonic()) > 0:
+        answer = stream.read(left)
         if isinstance(answer, TimedFrame) and answer.captured > since:
             return True
+        if isinstance(answer, SourceEvent) and answer.reason:
+            reasons[answer.reason.partition(": ")[2] or answer.reason] += 1
     return False
 
 
@@ -100,9 +106,7 @@ def held() -> dict[str, int]:
     }
 
 
-def summary(
-    kills: int, unrecovered: int, recoveries: list[float], counts: list[dict[str, int]], seconds: float
-) -> dict[str, Any]:
+def summary(kills: int, unrecovered: int, recoveries: list[float], counts: list[dict[str, int]]) -> dict[str, Any]:
     """The result as it is stored. Leaks: growth from the first recovery to the last."""
     ordered = sorted(recoveries)
     patience = Patience()
@@ -119,32 +123,33 @@ def summary(
         "leaked": {key: counts[-1][key] - counts[0][key] for key in ("threads", "descriptors", "children")},
         "resident_kb": {"first": counts[0]["resident_kb"], "last": counts[-1]["resident_kb"]},
         "retry_seconds": [patience.retry, patience.longest],
-        "seconds": round(seconds, 1),
     }
+
+
+def gstreamer_version() -> str:
+    """As its RTSP server's machine says it."""
+    code = "import gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst; print(*Gst.version(), sep='.')"
+    return subprocess.run([SYSTEM_PYTHON, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=results_file.FOLDER / "rtsp_kills.json")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if (reason := missing()) is not None:
         raise SystemExit(reason)
     result = play(arguments.kills, arguments.seed, lambda line: print(line, file=sys.stderr, flush=True))
-    result |= {
-        "seed": arguments.seed,
-        "machine": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
+    versions = {
         "pyav": av.__version__,
-        "ffmpeg_libavformat": ".".join(map(str, av.library_versions["libavformat"])),
-        "date": date.today().isoformat(),
+        "libavformat": ".".join(map(str, av.library_versions["libavformat"])),
+        "gstreamer": gstreamer_version(),
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "rtsp_kills.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result) if arguments.json else json.dumps(result, indent=1))
-    raise SystemExit(1 if result["not_found_again"] or any(result["leaked"].values()) else 0)
+    results_file.write(arguments.out, {"rtsp_kills": {"seed": arguments.seed, **result, **versions}})
+    print(json.dumps(result, indent=None if arguments.json else 1))
+    raise SystemExit(1 if result["not_found_again"] or result["crashes"] or any(result["leaked"].values()) else 0)
 
 
 if __name__ == "__main__":

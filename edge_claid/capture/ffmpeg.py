@@ -50,9 +50,9 @@ class FFmpegGrabber:
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise CaptureError(*self._reason(error, settings["open_seconds"])) from error
-        if not self._container.streams.video:
-            raise CaptureError("has no video stream")
-        context = self._container.streams.video[0].codec_context
+        context = self._container.streams.video[0].codec_context if self._container.streams.video else None
+        if context is None:
+            raise CaptureError("has no video stream, or one in a codec that is not known here")
         # Threads that each hold a frame of their own add as many frames of delay: only where one might be too slow.
         large = context.width * context.height > _ONE_THREAD_PIXELS
         context.thread_type = "AUTO" if large else "SLICE"

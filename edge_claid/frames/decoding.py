@@ -41,6 +41,8 @@ def opened_video(path: str, limits: ReadLimits, skip: str = "DEFAULT") -> Iterat
         if stream is None:
             raise BadImageError(f"{path}: has no video stream")
         context = stream.codec_context
+        if context is None:
+            raise BadImageError(f"{path}: its codec is not known here; convert it to H.264")
         if context.width and context.height:
             require_size(path, context.width, context.height, limits)
         context.options = {"max_pixels": str(limits.pixels)}

@@ -23,3 +23,5 @@ def test_a_round_of_kills_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch)
     assert result["not_found_again"] == 0
     assert result["found_again"] + result["kills_while_reconnecting"] == 4
     assert result["leaked"] == {"threads": 0, "descriptors": 0, "children": 0}
+    assert result["crashes"] == 0
+    assert sum(result["reasons"].values()) >= result["found_again"]
