@@ -87,7 +87,8 @@ def read_for(stream: Stream, seconds: float, reasons: Counter[str], since: float
         answer = stream.read(left)
         if isinstance(answer, TimedFrame) and answer.captured > since:
             return True
-        if isinstance(answer, SourceEvent) and answer.reason:
+        # The first attempt only repeats why the source was lost.
+        if isinstance(answer, SourceEvent) and answer.reason and not answer.reason.startswith("attempt 1:"):
             reasons[answer.reason.partition(": ")[2] or answer.reason] += 1
     return False
 
