@@ -22,7 +22,9 @@ from edge_claid.gallery.survey import FileSource
 REGIONS, MASK_BYTES, CODE_BYTES = 50, 24, 16
 _MEASURED_FROM = 20  # pictures
 # Rows, indexes and half-filled pages of a picture, beside what its regions take.
-_ROW_BYTES = 1_200
+_ROW_BYTES = 1_500
+# A code space: projection 1280 x 256, rotation 256 x 256 and codewords 256 x 256, float32, and a little.
+_SPACE_BYTES = 2_000_000
 # Left free for the write-ahead log and whatever else writes there: below it the run ends, with what it has stored.
 RESERVE_BYTES = 64_000_000
 
@@ -31,6 +33,7 @@ RESERVE_BYTES = 64_000_000
 class Estimate:
     """What lies ahead. files: of all sources; new: pictures and key frames that are not in the gallery, about.
 
+    outcomes: files and key frames that will be told of, at most.
     regions_per_image; region_bytes: in the gallery for good; image_bytes: the same for a whole picture.
     growth: bytes for good. peak: bytes on the way, while descriptors wait for their code space.
     free: bytes on the gallery's disk, None where unknown. memory: bytes of pictures held at once at most.
@@ -39,6 +42,7 @@ class Estimate:
 
     files: int
     new: int
+    outcomes: int
     regions_per_image: float
     region_bytes: float
     image_bytes: float
@@ -80,23 +84,23 @@ def estimate(
     path: str,
 ) -> Estimate:
     """Walk the sources by name and stat, and reckon. path: of the gallery; train_early: as in EnrollOptions."""
-    files = new = 0
+    files = new = frames = 0
     for source, root in sources:
-        listed, unknown = _counted(gallery, source, root)
-        files, new = files + listed, new + unknown
+        listed, pictures, ahead = _counted(gallery, source, root)
+        files, new, frames = files + listed, new + pictures + ahead, frames + ahead
     rates = _rates(gallery)
     info = gallery.info() if gallery is not None else None
     described = 2 * descriptor_dim
     keeping = keep_descriptors if keep_descriptors is not None else info is not None and info.keep_descriptors
     region_bytes = rates.region_bytes + rates.code_bytes + (described if keeping else 0)
     regions = new * rates.regions
-    waiting = 0.0
-    if not keeping and (info is None or info.code_space is None):
-        waiting = min(regions, train_early) * described
-    growth = int(new * _ROW_BYTES + regions * region_bytes)
+    uncoded = info is None or info.code_space is None
+    waiting = min(regions, train_early) * described if uncoded and not keeping else 0.0
+    growth = int(new * _ROW_BYTES + regions * region_bytes + (_SPACE_BYTES if uncoded and new else 0))
     return Estimate(
         files=files,
         new=new,
+        outcomes=files + frames,
         regions_per_image=rates.regions,
         region_bytes=region_bytes,
         image_bytes=rates.regions * region_bytes + _ROW_BYTES,
@@ -160,30 +164,22 @@ def available_memory() -> int | None:
     return max(0, min(amounts)) if amounts else None
 
 
-def _counted(gallery: Gallery | None, source: FileSource, root: Root | None) -> tuple[int, int]:
-    """(files, pictures and key frames that the gallery lacks)."""
+def _counted(gallery: Gallery | None, source: FileSource, root: Root | None) -> tuple[int, int, int]:
+    """(files, pictures that the gallery lacks, key frames of videos that it lacks)."""
     files = pictures = frames = 0
     for file in source.files():
         if file.folder:
             continue
         files += 1
+        stored = gallery is not None and root is not None
         if file.problem:
             continue
         if file.picture_by_name:
-            known = gallery is not None and root is not None and not source.whole
-            pictures += not (known and gallery.image_by_path(root.id, file.relative))  # type: ignore[union-attr]
+            pictures += not (stored and gallery.image_by_path(root.id, file.relative))  # type: ignore[union-attr]
         elif file.video_by_name and source.video_every is not None:
-            known = gallery is not None and root is not None and bool(frames_of(gallery, root.id, file.relative))
+            known = stored and frames_of(gallery, root.id, file.relative)  # type: ignore[arg-type,union-attr]
             frames += 0 if known else source.expected_frames(file)
-    if gallery is not None and root is not None and source.whole:
-        pictures = max(0, pictures - _stored_pictures(gallery, root))
-    return files, pictures + frames
-
-
-def _stored_pictures(gallery: Gallery, root: Root) -> int:
-    counts = "SELECT count(*) FROM images WHERE root = ? AND displaced = 0 AND instr(path, ?) = 0"
-    with gallery.reading() as connection:
-        return connection.execute(counts, (root.id, b"#t=")).fetchone()[0]
+    return files, pictures, frames
 
 
 def _rates(gallery: Gallery | None) -> _Rates:

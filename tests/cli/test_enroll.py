@@ -156,9 +156,16 @@ def test_wrong_use(shop: Shop) -> None:
     with pytest.raises(UsageError, match="no such file"):
         shop.run("enroll", shop.folder / "none", "--gallery", shop.gallery)
     (shop.folder / "v.mp4").write_bytes(b"x")
-    with pytest.raises(UsageError, match="video"):
-        shop.run("enroll", shop.folder / "v.mp4", "--gallery", shop.gallery)
+    with pytest.raises(UsageError, match="key frames"):
+        shop.run("enroll", shop.folder / "v.mp4", "--gallery", shop.gallery, "--video-every", "0")
+    for wrong in (("--video-every", "often"), ("--video-every", "1ms"), ("--watch", "--prune"), ("--watch", "--dry-run")):
+        with pytest.raises(UsageError, match="--"):
+            shop.enroll(*wrong)
+    for command in ("no-such-program-here -x", "'open", ""):
+        with pytest.raises(UsageError, match="--on-done"):
+            shop.enroll("--on-done", command)
     assert not shop.gallery.exists()
+    assert "rejected" in shop.run("enroll", shop.folder / "v.mp4", "--gallery", shop.gallery).stdout
 
 
 def test_a_gallery_that_is_none_stays_as_it_is(shop: Shop) -> None:
