@@ -18,6 +18,7 @@ from edge_claid.gallery.store import Gallery
 
 # Codes made on another machine may differ from those made here where two codewords are as near, and in little else.
 _SAME_CODES = 0.5
+_TOLD = 20  # problems of SQLite's own check that are told one by one
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,14 @@ def image_problems(connection: sqlite3.Connection, row: ImageRow, expected: Expe
 
 def _pages(gallery: Gallery) -> Iterator[Problem]:
     with gallery.reading() as connection:
-        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(100)")]
-    yield from (Problem(None, f"database: {text}", "file") for text in found if text != "ok")
+        found = [str(row[0]) for row in connection.execute(f"PRAGMA integrity_check({_TOLD})")]
+    for text in found:
+        # One answer may be a heading and a hundred lines.
+        lines = [line for line in text.splitlines() if line and not line.startswith("***")]
+        if text != "ok":
+            more = f" (and {len(lines) - _TOLD} more like it)" if len(lines) > _TOLD else ""
+            yield from (Problem(None, f"database: {line}") for line in lines[: _TOLD - 1])
+            yield from (Problem(None, f"database: {line}{more}") for line in lines[_TOLD - 1 : _TOLD])
 
 
 def _references(gallery: Gallery) -> Iterator[Problem]:

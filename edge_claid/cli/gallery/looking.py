@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -21,7 +22,7 @@ def info(gallery: GalleryPath, json: AsJson = False) -> None:
     if json:
         print_json(asdict(facts))
         return
-    for name, value in _lines(facts).items():
+    for name, value in _lines(facts):
         print(f"{name.replace('_', ' '):>18}  {value}")
 
 
@@ -46,14 +47,14 @@ def image_json(row: ImageRow) -> dict[str, Any]:
     return {"image": facts.pop("path"), "hash": facts.pop("content_hash").hex()} | facts
 
 
-def _lines(info: GalleryInfo) -> dict[str, str]:
+def _lines(info: GalleryInfo) -> Iterator[tuple[str, str]]:
     facts = asdict(info) | {"roots": ", ".join(info.roots), "drift": _in_words(info.drift)}
     settings = facts.pop("describe_settings")
-    lines = {}
     for name, value in facts.items():
         number = isinstance(value, int) and not isinstance(value, bool)
-        lines[name] = f"{value:,}" if number else shown(str(value))
-    return lines | {name: shown(str(value)) for name, value in settings.items()}
+        yield name, f"{value:,}" if number else shown(str(value))
+    for name, value in settings.items():
+        yield f"of {name}", shown(str(value))
 
 
 def _in_words(drift: Drift | None) -> str:
