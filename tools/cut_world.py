@@ -101,6 +101,8 @@ class World:
     def remove(self) -> Step:
         """``gallery remove`` of some images by their paths."""
         rows = self.images()
+        if not rows:
+            return self.enrol()
         count = int(self.rng.integers(1, max(2, min(30, len(rows)))))
         chosen = {row.path: row.content_hash for row in (rows[i] for i in self.rng.permutation(len(rows))[:count])}
         kept = frozenset(row.content_hash for row in rows if row.path not in chosen)

@@ -1,6 +1,6 @@
 """Fuzz the readers of foreign files: pictures, galleries and the write-ahead logs beside them.
 
-    python tools/fuzz_readers.py --pictures 5000 --galleries 2000 --logs 500 [--out FILE]
+    python tools/fuzz_readers.py --pictures 5000 --galleries 2000 --values 1000 --logs 500 [--out FILE]
 
 A crash, a hang or an error not of ours is a finding.
 
@@ -26,7 +26,16 @@ from pathlib import Path
 
 import numpy as np
 import results_file
-from fuzz_samples import GALLERY, made_up_image, mutated, sample_galleries, sample_logs, sample_pictures, sealed
+from fuzz_samples import (
+    GALLERY,
+    made_up_image,
+    mutated,
+    sample_galleries,
+    sample_logs,
+    sample_pictures,
+    sealed,
+    with_odd_values,
+)
 
 from edge_claid.errors import BadImageError, EdgeClaidError
 from edge_claid.frames.exif import read_exif
@@ -98,11 +107,13 @@ def _use_gallery(path: Path) -> str:
 TRIES: dict[str, Callable[[bytes, Path], str]] = {
     "pictures": try_picture,
     "galleries": try_gallery,
+    "values": try_gallery,
     "logs": try_log,
 }
 SAMPLES: dict[str, Callable[[Path], list[bytes]]] = {
     "pictures": lambda folder: sample_pictures(),
     "galleries": sample_galleries,
+    "values": lambda folder: sample_galleries(folder)[1:],
     "logs": sample_logs,
 }
 
@@ -115,7 +126,9 @@ def run_cases(kind: str, first: int, count: int, save: Path | None = None) -> tu
         folder = Path(name)
         samples = SAMPLES[kind](folder)
         for case in range(first, first + count):
-            content = mutated(samples, np.random.default_rng([case, len(kind)]))
+            rng = np.random.default_rng([case, len(kind)])
+            odd = kind == "values"
+            content = with_odd_values(samples[0], rng, folder) if odd else mutated(samples, rng)
             started = time.monotonic()
             try:
                 with _deadline():
@@ -168,6 +181,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--galleries", type=int, default=300)
+    parser.add_argument("--values", type=int, default=100, help="galleries with odd values on sound pages")
     parser.add_argument("--logs", type=int, default=100)
     parser.add_argument("--only", help="KIND:CASE")
     parser.add_argument("--out", type=Path, default=results_file.FOLDER / "fuzz.json")
@@ -185,6 +199,7 @@ def main() -> int:
     for kind, total in (
         ("pictures", arguments.pictures),
         ("galleries", arguments.galleries),
+        ("values", arguments.values),
         ("logs", arguments.logs),
     ):
         counts, lines, began = Counter(), [], time.monotonic()

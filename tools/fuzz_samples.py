@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
+import sqlite3
 import struct
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from edge_claid.gallery.store import Gallery
 from edge_claid.records import Described, Descriptors, Regions
 
 GALLERY = "gallery"  # in the folder of the cases: what a fuzzed log is laid beside
+_ODD = (None, "text", b"\x00\xff", -1, 2**62, 1.5, float("inf"), 0, "", b"", b"\xed\xa0\x80")
 
 
 def sample_pictures() -> list[bytes]:
@@ -108,6 +111,31 @@ def mutated(samples: list[bytes], rng: np.random.Generator) -> bytes:
         else:
             del content[at:]
     return bytes(content)
+
+
+def with_odd_values(gallery: bytes, rng: np.random.Generator, folder: Path) -> bytes:
+    """A gallery whose pages are sound and some of whose values are of another type or size than any we write."""
+    path = folder / "odd.db"
+    path.write_bytes(gallery)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        layout = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        connection.execute("PRAGMA writable_schema = ON")
+        loose = "UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE type = 'table'"
+        connection.execute(loose)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for _ in range(int(rng.integers(1, 4))):
+            table = tables[rng.integers(len(tables))]
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            value = _ODD[rng.integers(len(_ODD))]
+            column = columns[rng.integers(len(columns))]
+            few = "" if rng.random() < 0.3 else f" WHERE _rowid_ % 7 = {rng.integers(7)}"
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute(f"UPDATE {table} SET {column} = ?{few if table != 'meta' else ''}", (value,))
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.executemany("UPDATE sqlite_master SET sql = ? WHERE name = ?", [(sql, name) for name, sql in layout])
+    return path.read_bytes()
 
 
 def sealed(log: bytes) -> bytes:

@@ -17,9 +17,13 @@ _ROOM = 64 * 2**20  # with this much free space it is the file that is full, not
 
 @contextlib.contextmanager
 def plain_errors(path: str) -> Iterator[None]:
-    """SQLite's errors as GalleryError (its content) or StorageError (its medium)."""
+    """SQLite's errors as GalleryError (its content) or StorageError (its medium); each names the gallery."""
     try:
         yield
+    except GalleryError as error:
+        if path in str(error):
+            raise
+        raise GalleryError(f"gallery {path}: {error}") from error
     except sqlite3.Error as error:
         raise _translated(path, error) from error
     except UnicodeDecodeError as error:

@@ -10,7 +10,11 @@ from edge_claid.errors import GalleryError
 
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
-    return dict(connection.execute("SELECT key, value FROM meta"))
+    """What the gallery says of itself. Raises GalleryError where that is damaged."""
+    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    if not all(isinstance(text, str) for pair in meta.items() for text in pair):
+        raise GalleryError("what the gallery says of itself is damaged (values of the wrong kind)")
+    return meta
 
 
 def write_meta(connection: sqlite3.Connection, **values: str) -> None:
@@ -27,6 +31,15 @@ def settings_from_meta(meta: dict[str, str]) -> dict[str, Any]:
     except ValueError:
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+def parts_from_meta(meta: dict[str, str]) -> list[int]:
+    """Lengths of the parts of the gallery's descriptors; empty for descriptors of one part."""
+    described = settings_from_meta(meta).get("descriptor")
+    parts = described.get("parts") if isinstance(described, dict) else None
+    if not isinstance(parts, list) or not all(isinstance(size, int) and size > 0 for size in parts):
+        return []
+    return parts if str(sum(parts)) == meta.get("descriptor_dim") else []
 
 
 def require_same(path: str, meta: dict[str, str], pipeline_id: str, settings: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_claid.errors import GalleryError
-from edge_claid.gallery.rows import ImageRow, name_from_bytes, regions_from_bytes
+from edge_claid.gallery.rows import ImageRow, name_from_bytes, regions_from_bytes, require_kinds
 from edge_claid.records import Regions
 
 PAGE = 1000  # images read at once
@@ -16,6 +16,9 @@ _COLUMNS = (
     "SELECT i.id, i.root, r.name, i.path, i.hash, i.size, i.mtime_ns, i.width, i.height, i.regions, i.label,"
     " i.taken, i.latitude, i.longitude, i.displaced FROM images i JOIN roots r ON r.id = i.root"
 )
+_MEND = "`edge-claid gallery verify --repair` keeps what is sound"
+_TEXT, _NUMBER = (str, type(None)), (float, int, type(None))
+_KINDS = (int, int, bytes, bytes, bytes, int, int, int, int, int, _TEXT, _TEXT, _NUMBER, _NUMBER, int)
 
 
 def page_after(connection: sqlite3.Connection, last: int, displaced: bool) -> list[ImageRow]:
@@ -61,5 +64,9 @@ def regions_of(connection: sqlite3.Connection, image_id: int) -> Regions | None:
 
 
 def _image_row(row: tuple[Any, ...]) -> ImageRow:
+    try:
+        require_kinds(row, *_KINDS)
+    except GalleryError as error:
+        raise GalleryError(f"the entry of image {row[0]} is damaged: {error}; {_MEND}") from error
     names = name_from_bytes(row[2]), name_from_bytes(row[3])
     return ImageRow(row[0], row[1], *names, *row[4:-1], bool(row[-1]))  # type: ignore[call-arg]

@@ -79,6 +79,8 @@ def _column(connection: sqlite3.Connection, table: str, column: str, image_ids: 
         rows = [row for row in rows if row[0] in searched]
     if [row[0] for row in rows] != image_ids.tolist():
         raise GalleryError(f"{table} are missing for some images; `edge-claid gallery verify` says for which")
+    if not all(isinstance(row[1], bytes) for row in rows):
+        raise GalleryError(f"{table} hold values of the wrong kind; `edge-claid gallery verify` says where")
     return [row[1] for row in rows]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,11 +66,27 @@ def name_bytes(name: str) -> bytes:
 
 
 def name_from_bytes(stored: bytes) -> str:
-    return os.fsdecode(stored)
+    return os.fsdecode(require_bytes(stored))
+
+
+def require_bytes(value: object) -> bytes:
+    """SQLite stores any kind of value in any column. Raises GalleryError where it is not bytes."""
+    if not isinstance(value, bytes):
+        raise GalleryError(f"a value of the wrong kind ({type(value).__name__} for bytes)")
+    return value
+
+
+def require_kinds(row: Sequence[object], *kinds: type | tuple[type, ...]) -> None:
+    """Raises GalleryError where a row's values are not of these kinds, one after the other."""
+    if not all(map(isinstance, row, kinds)):
+        found = ", ".join(type(value).__name__ for value in row)
+        raise GalleryError(f"values of the wrong kind ({found})")
 
 
 def checksum(*blobs: bytes) -> int:
-    """CRC-32 over the blobs one after the other."""
+    """CRC-32 over the blobs one after the other. Raises GalleryError for what is none."""
+    if not all(isinstance(blob, bytes) for blob in blobs):
+        raise GalleryError("a value of the wrong kind where bytes belong")
     value = 0
     for blob in blobs:
         value = zlib.crc32(blob, value)
@@ -88,7 +105,7 @@ def box_bytes(regions: Regions) -> bytes:
 
 def boxes_from_bytes(content: bytes) -> np.ndarray:
     """(R, 4) float32. Raises GalleryError where the bytes are no boxes."""
-    if len(content) % BOX_BYTES:
+    if len(require_bytes(content)) % BOX_BYTES:
         raise GalleryError("boxes of odd length")
     boxes = np.frombuffer(content, "<f4").reshape(-1, 4).astype(np.float32, copy=False)
     if not np.isfinite(boxes).all():
@@ -103,6 +120,7 @@ def half_bytes(values: np.ndarray) -> bytes:
 
 def matrix_from_bytes(content: bytes, rows: int, dtype: str) -> np.ndarray:
     """(rows, width) array of equal rows. Raises GalleryError where the length does not fit."""
+    require_kinds((content, rows), bytes, int)
     values = np.frombuffer(content, dtype) if len(content) % np.dtype(dtype).itemsize == 0 else None
     if values is None or rows < 1 or len(values) % rows or not len(values):
         raise GalleryError(f"{len(content)} bytes do not make {rows} equal rows")
@@ -117,6 +135,7 @@ def regions_from_bytes(
     boxes: bytes, tree: bytes, packed: bytes, grid: tuple[int, int], image_size: tuple[int, int]
 ) -> Regions:
     """The regions of one image. Raises GalleryError where the parts do not fit each other."""
+    require_kinds((boxes, tree, packed, *grid, *image_size), bytes, bytes, bytes, int, int, int, int)
     corners = boxes_from_bytes(boxes)
     count = len(corners)
     if len(tree) != count * TREE_BYTES or not 0 < count <= MOST_REGIONS:
