@@ -1,34 +1,44 @@
 """Exact search over codes beside faiss and nanopq, one thread, in one run.
 
-python tools/bench_scan.py [--n REGIONS] [--bytes M] [--queries Q] [--isa avx512|avx2|neon|scalar] [--k K] [--json]
+    python tools/bench_scan.py [--n REGIONS] [--bytes M] [--queries Q] [--isa avx512|avx2|neon|scalar] [--k K] [--json]
+    python tools/bench_scan.py --all [--json]
 
 Thirty regions an image; ours gives the k nearest images, the peers the k nearest regions. Our answer is compared with
-that of the float tables. Medians over --repeats interleaved runs; *_min are the least.
+that of the float tables. Medians over --repeats interleaved runs; *_min are the least. ``read_gb_per_s`` is what one
+thread reads from memory by numpy's sum, ``codes_gb_per_s`` our codes, each counted once a query. --all runs what
+docs/scan.md tells of, every kernel of this machine. Figures go to benchmarks/results/scan.json, a part for each case.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import os
 import statistics
 import time
-from collections.abc import Callable
-from datetime import date
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import faiss
 import nanopq
 import numpy as np
+import results_file
 
 from edge_claid.codes.codebook import CodeBook
 from edge_claid.codes.faiss_io import faiss_from_codebook
 from edge_claid.codes.pq import train_pq
-from edge_claid.ops.cpu._scan import CodeScan
+from edge_claid.ops.cpu._scan import CodeScan, supported_isas
 from edge_claid.ops.reference.scan import code_distances
 
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+# Regions, bytes a code, kernels: the sizes that are told of, and shorter and longer codes beside them.
+ALL = [
+    (1_000_000, 4, ("avx512", "avx2", "neon")),
+    (1_000_000, 8, ("avx512", "avx2", "neon", "scalar")),
+    (1_000_000, 16, ("avx512", "avx2", "neon")),
+    (1_000_000, 32, ("avx512", "avx2", "neon")),
+    (10_000_000, 8, ("avx512", "avx2", "neon")),
+    (10_000_000, 16, ("avx512", "avx2", "neon")),
+]
 REGIONS_AN_IMAGE = 30
 SUBSPACE_WIDTH = 8
 ENCODED = 1 << 17
@@ -58,9 +68,11 @@ def made_up_gallery(n: int, subspaces: int, queries: int) -> tuple[CodeBook, np.
 def fast_scan_of(book: CodeBook, codes: np.ndarray) -> Any:
     """faiss's 4-bit index of as many bytes a code, over the vectors the codes stand for."""
     index = faiss.IndexPQFastScan(book.width, 2 * book.subspaces, 4)
+    faiss.omp_set_num_threads(os.cpu_count() or 1)
     index.train(book.decode(codes[:40_000]))
     for start in range(0, len(codes), CHUNK):
         index.add(book.decode(codes[start : start + CHUNK]))
+    faiss.omp_set_num_threads(1)
     return index
 
 
@@ -79,17 +91,16 @@ def exact_images(table: np.ndarray, codes: np.ndarray, k: int) -> tuple[np.ndarr
     return order, best[order]
 
 
-def interleaved(runs: dict[str, Callable[[], Any]], repeats: dict[str, int], queries: int) -> dict[str, list[float]]:
-    """Milliseconds a query of each run, taken in turn so that a drift of the machine meets all alike."""
+def interleaved(runs: dict[str, Callable[[], Any]], repeats: dict[str, int]) -> dict[str, list[float]]:
+    """Milliseconds of each run, taken in turn so that a drift of the machine meets all alike; the first is not told."""
     times: dict[str, list[float]] = {name: [] for name in runs}
-    runs["ours"]()
-    for turn in range(max(repeats.values())):
+    for turn in range(1 + max(repeats.values())):
         for name, run in runs.items():
-            if turn < repeats[name]:
+            if turn <= repeats[name]:
                 start = time.perf_counter()
                 run()
-                times[name].append((time.perf_counter() - start) * 1e3 / queries)
-    return times
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: values[1:] for name, values in times.items()}
 
 
 def read_bandwidth(size: int) -> float:
@@ -103,40 +114,73 @@ def read_bandwidth(size: int) -> float:
     return memory.nbytes / min(seconds) / 1e9
 
 
-def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """Run everything; returns the line that --json prints."""
-    faiss.omp_set_num_threads(1)
-    book, codes, queries = made_up_gallery(options.n, options.bytes, options.queries)
-    images = (np.arange(options.n) // REGIONS_AN_IMAGE).astype(np.int32)
-    scan = CodeScan(options.bytes, options.isa)
-    start = time.perf_counter()
-    scan.append(codes, images)
-    load_seconds = time.perf_counter() - start
+def measured(
+    n: int, subspaces: int, query_counts: Iterable[int], isas: Iterable[str], k: int, repeats: int
+) -> list[dict[str, Any]]:
+    """Run everything for one gallery: a line for every number of queries and kernel."""
+    query_counts = list(query_counts)
+    book, codes, queries = made_up_gallery(n, subspaces, max(query_counts))
+    images = (np.arange(n) // REGIONS_AN_IMAGE).astype(np.int32)
+    scans, load_seconds = {}, {}
+    for isa in isas:
+        scans[isa] = CodeScan(subspaces, isa)
+        start = time.perf_counter()
+        scans[isa].append(codes, images)
+        load_seconds[isa] = time.perf_counter() - start
+    peers = faiss_from_codebook(book, codes), fast_scan_of(book, codes), nanopq_of(book)
+    exact = [exact_images(table, codes, k) for table in book.tables(queries)]
+    bandwidth = read_bandwidth(codes.nbytes)
+    found = []
+    for count in query_counts:
+        times = timed(book, codes, queries[:count], scans, peers, k, repeats)
+        for isa, scan in scans.items():
+            found.append(
+                {
+                    "n": n,
+                    "bytes": subspaces,
+                    "queries": count,
+                    "k": k,
+                    "isa": scan.isa,
+                    **ratios({"ours": times[isa], **{name: times[name] for name in times if name not in scans}}),
+                    "exact_top100_recall": recall(scan, book.tables(queries[:count]), exact, k),
+                    "codes_gb_per_s": codes.nbytes / min(times[isa]) / 1e6,
+                    "read_gb_per_s": bandwidth,
+                    "load_seconds": load_seconds[isa],
+                    "bytes_per_region": scan.memory_bytes / n,
+                }
+            )
+    return found
+
+
+def timed(
+    book: CodeBook,
+    codes: np.ndarray,
+    queries: np.ndarray,
+    scans: dict[str, CodeScan],
+    peers: tuple[Any, Any, Any],
+    k: int,
+    repeats: int,
+) -> dict[str, list[float]]:
+    """Milliseconds a query of every kernel and every peer; nanopq takes one query at a time."""
+    index, fast_scan, peer = peers
     tables = book.tables(queries)
-    exact = [exact_images(table, codes, options.k) for table in tables]
-    index, fast_scan, peer = faiss_from_codebook(book, codes), fast_scan_of(book, codes), nanopq_of(book)
-    runs = {
-        "ours": lambda: scan.search(tables, options.k),
-        "faiss_pq": lambda: index.search(queries, options.k),
-        "faiss_fastscan": lambda: fast_scan.search(queries, options.k),
-        "nanopq": lambda: np.argpartition(peer.dtable(queries[0]).adist(codes), options.k - 1)[: options.k],
+    runs: dict[str, Callable[[], Any]] = {
+        name: lambda scan=scan: scan.search(tables, k)  # type: ignore[misc]
+        for name, scan in scans.items()
     }
-    repeats = {"ours": 4 * options.repeats, "faiss_pq": options.repeats, "faiss_fastscan": 4 * options.repeats}
-    times = interleaved(runs, {**repeats, "nanopq": 2}, options.queries)
-    times["nanopq"] = [value * options.queries for value in times["nanopq"]]
-    found_images, found_distances, _ = scan.search(tables, options.k)
-    right = [
-        np.isin(found, images).mean() if np.array_equal(distances, theirs) else 0.0
-        for found, distances, (images, theirs) in zip(found_images, found_distances, exact, strict=True)
-    ]
+    turns = dict.fromkeys(scans, 4 * repeats) | {"faiss_pq": repeats, "faiss_fastscan": 4 * repeats, "nanopq": 2}
+    runs["faiss_pq"] = lambda: index.search(queries, k)
+    runs["faiss_fastscan"] = lambda: fast_scan.search(queries, k)
+    runs["nanopq"] = lambda: np.argpartition(peer.dtable(queries[0]).adist(codes), k - 1)[:k]
+    times = interleaved(runs, turns)
+    return {name: [ms / (1 if name == "nanopq" else len(queries)) for ms in values] for name, values in times.items()}
+
+
+def ratios(times: dict[str, list[float]]) -> dict[str, float]:
+    """Medians and least of ours and the peers, and how many times faster ours is."""
     median = {name: statistics.median(values) for name, values in times.items()}
     least = {name: min(values) for name, values in times.items()}
     return {
-        "n": options.n,
-        "bytes": options.bytes,
-        "queries": options.queries,
-        "k": options.k,
-        "isa": scan.isa,
         "ms_per_query": median["ours"],
         "ms_per_query_min": least["ours"],
         "faiss_pq_ms": median["faiss_pq"],
@@ -147,12 +191,18 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "ratio_to_faiss_pq": median["faiss_pq"] / median["ours"],
         "ratio_to_faiss_pq_min": least["faiss_pq"] / least["ours"],
         "ratio_to_faiss_fastscan": median["faiss_fastscan"] / median["ours"],
-        "exact_top100_recall": float(np.mean(right)),
-        "codes_gb_per_s": codes.nbytes / least["ours"] / 1e6,
-        "read_gb_per_s": read_bandwidth(codes.nbytes),
-        "load_seconds": load_seconds,
-        "bytes_per_region": scan.memory_bytes / options.n,
+        "ratio_to_faiss_fastscan_min": least["faiss_fastscan"] / least["ours"],
     }
+
+
+def recall(scan: CodeScan, tables: np.ndarray, exact: list[tuple[np.ndarray, np.ndarray]], k: int) -> float:
+    """Share of the exact k nearest images that the scan gives, over all queries; 0 where a distance is off by a bit."""
+    images, distances, _ = scan.search(tables, k)
+    right = [
+        np.isin(theirs, found).mean() if np.array_equal(mine, their_distances) else 0.0
+        for found, mine, (theirs, their_distances) in zip(images, distances, exact, strict=False)
+    ]
+    return float(np.mean(right))
 
 
 def main() -> None:
@@ -163,22 +213,31 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--isa", default="auto")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--all", action="store_true", help="every size, kernel and number of queries told of")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    result = measured(options)
-    result |= {
-        "machine": platform.processor() or platform.machine(),
-        "versions": {"faiss": faiss.__version__, "numpy": np.__version__},
-        "date": date.today().isoformat(),
-    }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    name = f"scan_{options.n:.0e}x{options.bytes}_{options.queries}_{result['isa']}.json".replace("+0", "")
-    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
-    if options.json:
-        print(json.dumps(result))
+    isa = supported_isas()[0] if options.isa == "auto" else options.isa
+    cases: list[tuple[int, int, tuple[str, ...]]] = [(options.n, options.bytes, (isa,))]
+    if options.all:
+        cases = [(n, width, tuple(set(supported_isas()) & set(isas))) for n, width, isas in ALL]
+    faiss.omp_set_num_threads(1)
+    for n, width, isas in cases:
+        counts = (1, 16) if options.all else (options.queries,)
+        for result in measured(n, width, counts, sorted(isas), options.k, options.repeats):
+            result["faiss"] = faiss.__version__
+            name = f"{n:.0e}x{width} q{result['queries']} {result['isa']}".replace("e+0", "e")
+            results_file.write(results_file.FOLDER / "scan.json", {name: result})
+            tell(name, result, options.json)
+
+
+def tell(name: str, result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result), flush=True)
         return
-    for name, value in result.items():
-        print(f"{name:24} {value:.4g}" if isinstance(value, float) else f"{name:24} {value}")
+    ours, peers = f"{result['ms_per_query']:.3f} ms", f"{result['ratio_to_faiss_pq']:.1f}x IndexPQ"
+    fast = f"{result['ratio_to_faiss_fastscan']:.2f}x FastScan"
+    rates = f"{result['codes_gb_per_s']:.1f} of {result['read_gb_per_s']:.1f} GB/s"
+    print(f"{name:20} {ours}, {peers}, {fast}, {rates}, recall {result['exact_top100_recall']}", flush=True)
 
 
 if __name__ == "__main__":

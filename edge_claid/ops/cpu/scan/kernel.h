@@ -28,8 +28,6 @@ struct Kernel {
     Prescan prescan;
     // The same with tables of groups, (subspaces, 64): see group_of. Null: not faster than `prescan`.
     Prescan grouped;
-    // More survivors of `grouped` than one region in so many: `prescan` is faster.
-    size_t grouped_share;
 };
 
 extern const Kernel kScalar;

@@ -91,6 +91,6 @@ void prescan(const uint8_t* codes, size_t blocks, size_t subspaces, const uint8_
 
 }  // namespace
 
-const Kernel kAvx2 = {"avx2", prescan<Table>, prescan<GroupTable>, 20};
+const Kernel kAvx2 = {"avx2", prescan<Table>, prescan<GroupTable>};
 
 }  // namespace scan

@@ -54,6 +54,6 @@ void prescan(const uint8_t* codes, size_t blocks, size_t subspaces, const uint8_
 
 }  // namespace
 
-const Kernel kAvx512 = {"avx512", prescan, nullptr, 0};
+const Kernel kAvx512 = {"avx512", prescan, nullptr};
 
 }  // namespace scan

@@ -66,7 +66,7 @@ void prescan(const uint8_t* codes, size_t blocks, size_t subspaces, const uint8_
 
 }  // namespace
 
-const Kernel kNeon = {"neon", prescan<Table>, prescan<GroupTable>, 20};
+const Kernel kNeon = {"neon", prescan<Table>, prescan<GroupTable>};
 
 }  // namespace scan
 #endif

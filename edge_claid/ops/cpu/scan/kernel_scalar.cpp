@@ -24,6 +24,6 @@ void prescan(const uint8_t* codes, size_t blocks, size_t subspaces, const uint8_
 
 }  // namespace
 
-const Kernel kScalar = {"scalar", prescan, nullptr, 0};
+const Kernel kScalar = {"scalar", prescan, nullptr};
 
 }  // namespace scan

@@ -38,7 +38,8 @@ constexpr size_t kTileBytes = 1 << 15;   // codes between two looks at the thres
 constexpr size_t kMostBlocks = 8;        // of a tile
 constexpr size_t kDenseShare = 5;         // more survivors than one in so many: scoring all of the next tile is faster
 constexpr int kDenseTiles = 4;           // so many of them, before the pre-scan is tried again
-constexpr int kMostWait = 256;           // tiles without the pre-scan by group, after it failed again and again
+constexpr size_t kVagueShare = 64;       // all but one word in so many with survivors: scanning by group does not pay
+constexpr int kLeastWait = 2, kMostWait = 256;  // tiles without it then, and when that happens again and again
 constexpr size_t kThreadWork = 1 << 18;  // look-ups that are worth a thread
 
 size_t lowest_bit(uint64_t mask) {
@@ -79,13 +80,21 @@ public:
     bool by_group() const { return kernel_.grouped && !wait_; }
     const uint8_t* bytes() const { return by_group() ? bytes_.group_bytes() : bytes_.bytes(); }
 
-    void score_survivors(const uint64_t* masks, const uint8_t* codes, size_t first, size_t blocks) {
-        // The few words that hold survivors are gathered first, so that no branch has to be guessed.
-        size_t words[kMostBlocks * kWords], count = 0, survivors = 0;
-        for (size_t w = 0; w < blocks * kWords; ++w) {
-            words[count] = w;
-            count += masks[w] != 0;
+    // masks: of a pre-scan as by_group() says; where groups tell too little, they are made anew without.
+    void score_survivors(uint64_t* masks, const uint8_t* codes, size_t first, size_t blocks) {
+        size_t words[kMostBlocks * kWords];
+        size_t count = words_with_survivors(masks, blocks, words);
+        if (by_group()) {
+            const bool vague = count * kVagueShare > blocks * kWords * (kVagueShare - 1);
+            wait_ = vague ? next_wait_ : 0;
+            next_wait_ = vague ? std::min(2 * next_wait_, kMostWait) : kLeastWait;
+            if (vague) {
+                const uint8_t* table = bytes_.bytes();
+                kernel_.prescan(codes, blocks, store_.subspaces(), &table, 1, &masks);
+                count = words_with_survivors(masks, blocks, words);
+            }
         }
+        size_t survivors = 0;
         for (size_t i = 0; i < count; ++i) {
             const size_t w = words[i];
             uint64_t mask = masks[w] & store_.live_mask(first * kWords + w);
@@ -93,15 +102,7 @@ public:
             for (; mask; mask &= mask - 1, ++survivors)
                 score(codes + block * store_.subspaces() * kBlock, first + block, lane + lowest_bit(mask));
         }
-        const size_t regions = blocks * kBlock;
-        if (!by_group()) {
-            dense_ = survivors > regions / kDenseShare ? kDenseTiles : 0;
-        } else if (survivors > regions / kernel_.grouped_share) {
-            wait_ = next_wait_;
-            next_wait_ = std::min(2 * next_wait_, kMostWait);
-        } else {
-            next_wait_ = 2;
-        }
+        dense_ = survivors > blocks * kBlock / kDenseShare ? kDenseTiles : 0;
     }
 
     // Scores every region of the rows, an image at a time.
@@ -115,6 +116,16 @@ public:
     }
 
 private:
+    // Gathered first, so that no branch has to be guessed: most words have none.
+    static size_t words_with_survivors(const uint64_t* masks, size_t blocks, size_t* words) {
+        size_t count = 0;
+        for (size_t w = 0; w < blocks * kWords; ++w) {
+            words[count] = w;
+            count += masks[w] != 0;
+        }
+        return count;
+    }
+
     bool allowed(int32_t image) const {
         return !request_.allowed ||
                (static_cast<size_t>(image) < request_.allowed_count && request_.allowed[image]);
@@ -151,7 +162,7 @@ private:
     ByteTable bytes_;
     float quantised_ = std::numeric_limits<float>::infinity();
     int dense_ = 0;  // tiles to score in full before the next pre-scan
-    int wait_ = 0, next_wait_ = 2;  // tiles to pre-scan in full, now and when it is too many survivors again
+    int wait_ = 0, next_wait_ = kLeastWait;  // tiles to pre-scan without groups: from now on, and the next time
     std::vector<float> distances_;
 };
 
