@@ -69,27 +69,33 @@ def merge(found: Found, more: Found) -> None:
 
 
 def run(place: Path, rounds: int, seed: int, operations: list[str], tell: Callable[[str], None]) -> dict[str, Any]:
-    """So many rounds in a folder; the figures."""
+    """So many rounds that were cut in a folder; the figures. One that ended before it was to be cut is no round."""
     world = World(place, seed)
     usual: dict[str, float] = {}
     counts: Counter[str] = Counter()
     found = Found()
     began = time.monotonic()
-    for number in range(rounds):
+    done = 0
+    while done < rounds:
         # An empty gallery has nothing to be removed. The longest operation is cut most often.
         often = operations + ["enrol"] * 2 * ("enrol" in operations)
-        name = "enrol" if number == 0 else often[int(world.rng.integers(len(often)))]
+        name = "enrol" if done == 0 else often[int(world.rng.integers(len(often)))]
+        cuts = counts["cut"]
         of_round = cut_round(world, name, usual, counts)
         merge(found, of_round)
-        counts[f"rounds of {name}"] += 1
         for words in of_round.words:
-            tell(f"round {number} ({name}): {words}")
-        if number % 50 == 49:
-            tell(f"{number + 1} rounds, {counts['cut']} cuts, findings: {dict(found.counts) or 'none'}")
+            tell(f"round {done} ({name}): {words}")
+        if counts["cut"] == cuts:
+            continue
+        done += 1
+        counts[f"rounds of {name}"] += 1
+        if done % 50 == 0:
+            tell(f"{done} rounds, {counts['cut']} cuts, findings: {dict(found.counts) or 'none'}")
     kinds = ("lost", "doubled", "unreadable", "unasked", "failed", "hung")
     return {
         "rounds": rounds,
         "cuts": counts["cut"],
+        "ended_before_the_cut": counts["too late to cut"],
         "rounds_by_operation": {name: counts[f"rounds of {name}"] for name in operations},
         **{kind: found.counts[kind] for kind in kinds},
         "seed": seed,
