@@ -60,7 +60,7 @@ def verify(gallery: Gallery) -> Iterator[Problem]:
         try:
             yield from check(gallery)
         except EdgeClaidError as error:
-            yield Problem(None, str(error), part)
+            yield Problem(None, _without_place(str(error), gallery.path), part)
 
 
 def expected_of(gallery: Gallery) -> Expected:
@@ -93,6 +93,12 @@ def image_problems(connection: sqlite3.Connection, row: ImageRow, expected: Expe
     ):
         for what in found:
             yield part, what
+
+
+def _without_place(message: str, path: str) -> str:
+    """An error's message without the gallery's name and the advice to verify it."""
+    told = message.removeprefix(f"gallery {path}").lstrip(":, ").split("; `edge-claid gallery verify")[0]
+    return told if told.startswith("its") else f"it {told}" if told.startswith("is ") else told
 
 
 def _pages(gallery: Gallery) -> Iterator[Problem]:
