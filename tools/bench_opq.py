@@ -4,8 +4,9 @@
 
 On made-up descriptors (10,000 x 384) and, where a gallery that keeps its descriptors is given, on those, whitened as
 its code space would whiten them. ``error`` is the squared error over the training rows relative to their squares,
-``held_out`` the same on rows not trained on, whole stretches of them as neighbours are of one image. ``ours within faiss's time`` is our longest training that took no longer
-than faiss's. Figures go to benchmarks/results/opq.json, a part for each set of descriptors and code length.
+``held_out`` the same on rows not trained on, whole stretches of them as neighbours are of one image. ``ours within
+faiss's time`` is our longest training that took no longer than faiss's. Figures go to benchmarks/results/opq.json, a
+part for each set of descriptors and code length.
 """
 
 from __future__ import annotations

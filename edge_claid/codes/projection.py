@@ -27,8 +27,11 @@ class Projection:
         return self.matrix.shape[1]
 
     def project(self, values: np.ndarray) -> np.ndarray:
-        """(R, D) descriptors to (R, d) float32 of unit L2 norm."""
-        projected = (np.asarray(values, np.float32) - self.mean) @ self.matrix
+        """(R, D) descriptors to (R, d) float32 of unit L2 norm. Raises UsageError for another width."""
+        values = np.asarray(values, np.float32)
+        if values.ndim != 2 or values.shape[1] != len(self.mean):
+            raise UsageError(f"descriptors are {values.shape}; this code space takes (R, {len(self.mean)})")
+        projected = (values - self.mean) @ self.matrix
         return normalised(projected)
 
 

@@ -87,7 +87,7 @@ def train_space(
     whitening without it (see projection.fit_whitening). Raises UsageError for too few regions, for values that are not
     finite, and for a code length that does not divide the width.
     """
-    if settings.width % settings.bytes:
+    if settings.bytes < 1 or settings.width % settings.bytes:
         raise UsageError(f"codes of {settings.bytes} bytes do not divide {settings.width} dimensions: take 8, 16 or 32")
     needed = regions_needed(settings)
     if len(descriptors) < needed:
