@@ -187,7 +187,7 @@ def _projection(gallery: Gallery) -> Projection | None:
     if isinstance(space, CodeSpace):
         return space.projection
     sample = gallery.descriptors(SAMPLED)
-    return small_projection(sample) if len(sample) else None
+    return small_projection(sample, parts=gallery.descriptor_parts) if len(sample) else None
 
 
 def _identity(path: str) -> tuple[int, int] | None:

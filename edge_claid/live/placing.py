@@ -23,14 +23,16 @@ SMALLEST_UNKNOWN, LARGEST_UNKNOWN = 0.01, 0.4  # share of the frame that a regio
 class Named:
     """Scores of a frame's regions against items.
 
-    items: keys, (I,). scores: (R, I). match: probability of a true match, (R, I), NaN where unknown. least: score that
-    names an item, (I,); least_expected: the same where a track of that name should be, (I,). label_of, image_of: what
-    to show for region r and item i. values: (R, d) projected descriptors of unit norm.
+    items: keys, (I,). scores: (R, I). match: probability of a true match, (R, I), NaN where unknown. rank: (R, I), what
+    regions are compared by where several would do. least: score that names an item, (I,); least_expected: the same
+    where a track of that name should be, (I,). label_of, image_of: what to show for region r and item i.
+    values: (R, d) projected descriptors of unit norm.
     """
 
     items: Sequence[str]
     scores: np.ndarray
     match: np.ndarray
+    rank: np.ndarray
     least: np.ndarray
     least_expected: np.ndarray
     label_of: Callable[[int, int], str | None]
@@ -44,25 +46,27 @@ def sightings_from_scores(
     """Things named in a frame, best first.
 
     The best region and item are taken, the box agreed on by the regions around that region; then all regions nested
-    with it are out for that item, and all in its place for every item. expected: items with the boxes where tracks of
-    that name should be.
+    with it are out for that item, and all in its place for every item. A second place of an item must rank not far
+    below the first, or a thing's background would be found all over the frame. expected: items with the boxes where
+    tracks of that name should be.
     """
     boxes = regions.boxes.astype(np.float64)
     if not named.items or not len(boxes):
         return []
     needed = _needed(boxes, named, expected, settings)
-    scores = np.where(named.scores >= needed, named.scores, -np.inf)
+    usable = (named.scores >= needed) & (named.rank >= settings.least_share * named.rank.max(axis=0))
+    rank = np.where(usable, named.rank, -np.inf)
     overlap, nested = box_overlaps(boxes, boxes), _nested(boxes)
     found: list[Sighting] = []
     while len(found) < MOST_SIGHTINGS:
-        row, column = np.unravel_index(int(scores.argmax()), scores.shape)
-        if not np.isfinite(scores[row, column]):
+        row, column = (int(place) for place in np.unravel_index(int(rank.argmax()), rank.shape))
+        if not np.isfinite(rank[row, column]):
             break
-        around = np.flatnonzero(np.isfinite(scores[:, column]) & (overlap[row] > 0.1))
-        placed = int(around[agreed_region(boxes[around], named.scores[around, column], settings.temperature)])
-        found.append(_sighting(boxes[placed], int(row), int(column), named))
-        scores[nested[row] | nested[placed], column] = -np.inf
-        scores[(overlap[row] >= SAME_PLACE) | (overlap[placed] >= SAME_PLACE)] = -np.inf
+        around = np.flatnonzero(np.isfinite(rank[:, column]) & (overlap[row] > 0.1))
+        placed = int(around[agreed_region(boxes[around], rank[around, column], settings.temperature)])
+        found.append(_sighting(boxes[placed], row, column, named))
+        rank[nested[row] | nested[placed], column] = -np.inf
+        rank[(overlap[row] >= SAME_PLACE) | (overlap[placed] >= SAME_PLACE)] = -np.inf
     return found
 
 

@@ -53,6 +53,7 @@ class Recogniser:
             items,
             item_scores,
             curve.match(item_scores) if curve.measured else np.full(item_scores.shape, np.nan),
+            item_scores,
             np.full(len(items), self._threshold.least(curve, frames_per_hour)),
             np.full(len(items), self._threshold.least_expected(curve, frames_per_hour)),
             lambda row, column: details[best[row, column]].label,
