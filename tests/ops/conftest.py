@@ -26,7 +26,7 @@ def device(request, built_kernels):
         try:
             from edge_claid.ops.cuda.pycuda_device import PycudaDevice
 
-            opened = PycudaDevice()
+            opened = PycudaDevice(cache_dir=built_kernels)
         except Exception as error:
             pytest.skip(f"no GPU: {error}")
         with opened:

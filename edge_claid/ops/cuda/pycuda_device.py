@@ -94,6 +94,11 @@ class PycudaDevice:
         with self._current(), _told("the GPU failed"):
             cuda.memset_d8_async(array.address, byte, array.nbytes, self.stream)
 
+    def copy(self, source: DeviceArray, to: DeviceArray) -> None:
+        """A copy on the device, of the source's bytes."""
+        with self._current(), _told("copying on the GPU failed"):
+            cuda.memcpy_dtod_async(to.address, source.address, source.nbytes, self.stream)
+
     def synchronize(self) -> None:
         with self._current(), _told("the GPU failed"):
             self.stream.synchronize()

@@ -1,7 +1,7 @@
-"""Runs every family of kernels on the model, built with sanitizers; started with their libraries preloaded.
+"""Runs every family of kernels once: on the model, built with sanitizers, or on a GPU under compute-sanitizer.
 
-Usage: sanitized.py FOLDER ORDER, with CUDA_MODEL_FLAGS and PYTHONPATH as test_cuda_model.py sets them.
-It ends with another status than 0 at the first finding.
+Usage: every_family.py FOLDER ORDER, with CUDA_MODEL_FLAGS and PYTHONPATH as test_cuda_model.py sets them; ORDER is a
+thread order of the model, or "gpu". FOLDER keeps what was compiled. Ends with another status than 0 at a wrong answer.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from model_device import ModelDevice
 from edge_claid.ops.cpu import _encode
 from edge_claid.ops.cpu import decomposition_op as cpu
 from edge_claid.ops.cuda import decomposition_op, scan_op
+from edge_claid.ops.cuda.device import Device
 from edge_claid.ops.cuda.encode_op import CudaCoder
+from edge_claid.ops.cuda.pool_op import pool_boxes
+from edge_claid.ops.cuda.preprocess_op import network_planes
+from edge_claid.ops.reference.pool import pool_boxes as reference_pool
 from edge_claid.ops.reference.scan import CodeScan as ReferenceScan
 
 
-def decompose(device: ModelDevice) -> None:
+def decompose(device: Device) -> None:
     cases = made_cases()
     for name in ("clusters 20x20x5", "small parts", "one row", "one token", "width 1"):
         case = cases[name]
@@ -29,7 +33,7 @@ def decompose(device: ModelDevice) -> None:
         assert same(tree, cpu.decompose(case.features, case.grid, **case.options)), name
 
 
-def scan(device: ModelDevice, rng: np.random.Generator) -> None:
+def scan(device: Device, rng: np.random.Generator) -> None:
     scan_op.SAMPLED_CHUNKS = 1
     for subspaces in scan_op.SUBSPACES:
         codes = rng.integers(0, 256, (3000, subspaces), dtype=np.uint8)
@@ -46,7 +50,7 @@ def scan(device: ModelDevice, rng: np.random.Generator) -> None:
                     np.testing.assert_array_equal(a, b)
 
 
-def encode(device: ModelDevice, rng: np.random.Generator) -> None:
+def encode(device: Device, rng: np.random.Generator) -> None:
     matrix = rng.standard_normal((21, 16)).astype(np.float32)
     centroids = rng.standard_normal((4, 256, 4)).astype(np.float32)
     rotation = np.linalg.qr(rng.standard_normal((16, 16)))[0].astype(np.float32)
@@ -63,12 +67,37 @@ def encode(device: ModelDevice, rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(device.download(arrays[2]), wanted)
 
 
+def opened(folder: Path, order: str) -> Device:
+    if order != "gpu":
+        return ModelDevice(folder, order)
+    from edge_claid.ops.cuda.pycuda_device import PycudaDevice
+
+    return PycudaDevice(cache_dir=folder)
+
+
+def pool(device: Device, rng: np.random.Generator) -> None:
+    values = rng.gamma(1.0, 1.0, (40, 5, 6)).astype(np.float32)
+    boxes = np.array([[0, 0, 6, 5], [0.5, 1.2, 3.1, 2], [5.5, 4.5, 6, 5]], np.float32)
+    np.testing.assert_allclose(pool_boxes(device, values, boxes, 3.0), reference_pool(values, boxes, 3.0), rtol=1e-5)
+
+
+def preprocess(device: Device, rng: np.random.Generator) -> None:
+    nv12 = device.upload(rng.integers(0, 256, (45, 38), dtype=np.uint8))
+    planes = device.empty((1, 3, 14, 21), np.float32)
+    network_planes(device, nv12, "nv12", planes, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert np.abs(device.download(planes)).max() <= 1.0001
+    nv12.close()
+    planes.close()
+
+
 def main() -> None:
     folder, order = Path(sys.argv[1]), sys.argv[2]
-    with ModelDevice(folder, order) as device:
+    with opened(folder, order) as device:
         decompose(device)
         scan(device, np.random.default_rng(1))
         encode(device, np.random.default_rng(2))
+        pool(device, np.random.default_rng(3))
+        preprocess(device, np.random.default_rng(4))
     print("all families ran")
 
 

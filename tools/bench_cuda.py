@@ -1,0 +1,259 @@
+"""The CUDA kernels on the GPU of this machine: the same answers as the CPU, and how fast, beside what limits them.
+
+    python tools/bench_cuda.py TOKENS.npz [--rows 100000000] [--out benchmarks/results/cuda.json] [--quick]
+
+TOKENS.npz holds arrays of tokens (N, D), float16 or float32, one a picture, by any name ending in "_RxC" where R x C is
+the grid. Every figure stands beside its limit or a peer of the same run: the decomposition beside the CPU's on one
+thread, the scan beside the memory's bandwidth (a copy on the device) and a plain gather by torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from results_file import FOLDER, environment
+
+from edge_claid.ops.cpu import decomposition_op as cpu_decomposition
+from edge_claid.ops.cpu.scan_op import CodeScan as CpuScan
+from edge_claid.ops.cuda.decomposition_op import CudaDecomposition
+from edge_claid.ops.cuda.device import DeviceArray
+from edge_claid.ops.cuda.encode_op import CudaCoder
+from edge_claid.ops.cuda.scan_op import CodeScan
+from edge_claid.ops.reference.region_tree import Tree
+
+SETTINGS = {"alpha": 0.25, "tau1": 0.99, "smallest": 8}
+REGIONS_AN_IMAGE = 30
+
+
+def read_tokens(path: Path) -> dict[tuple[int, int], list[np.ndarray]]:
+    """Tokens by grid."""
+    by_grid: dict[tuple[int, int], list[np.ndarray]] = {}
+    with np.load(path) as arrays:
+        for name in arrays.files:
+            found = re.search(r"_(\d+)x(\d+)$", name)
+            if found:
+                by_grid.setdefault((int(found[1]), int(found[2])), []).append(arrays[name].astype(np.float32))
+    return by_grid
+
+
+def milliseconds(device: Any, work: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Median and 99th percentile of the wall time of `work`, the device waited for; three unmeasured ones first."""
+    for _ in range(3):
+        work()
+    device.synchronize()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        device.synchronize()
+        times.append((time.perf_counter() - start) * 1000)
+    return {"median_ms": float(np.median(times)), "p99_ms": float(np.percentile(times, 99))}
+
+
+def same(a: Any, b: Tree) -> bool:
+    names = ("masks", "parents", "depths", "areas", "high", "edges")
+    return isinstance(a, Tree) and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
+
+
+def bench_identity(device: Any, tokens: dict[tuple[int, int], list[np.ndarray]]) -> dict[str, int]:
+    """How many pictures' trees are the CPU's to the bit."""
+    equal = total = 0
+    for grid, images in tokens.items():
+        with CudaDecomposition(device, 1, grid, images[0].shape[1]) as op:
+            for features in images:
+                with contextlib.closing(device.upload(features[None])) as uploaded:
+                    (tree,) = op.run(uploaded, **SETTINGS).download()
+                equal += same(tree, cpu_decomposition.decompose(features, grid, **SETTINGS))
+                total += 1
+    return {"pictures": total, "identical": equal}
+
+
+def bench_decomposition(
+    device: Any, images: list[np.ndarray], grid: tuple[int, int], quick: bool
+) -> list[dict[str, Any]]:
+    """Time by batch, from tokens on the device to trees on the device; the CPU's one thread beside it."""
+    start = time.perf_counter()
+    for features in images[:8]:
+        cpu_decomposition.decompose(features, grid, **SETTINGS)
+    cpu_ms = (time.perf_counter() - start) * 1000 / len(images[:8])
+    rows = []
+    for batch in (1, 2) if quick else (1, 4, 16, 64, 256):
+        stacked = np.stack([images[i % len(images)] for i in range(batch)])
+        with (
+            CudaDecomposition(device, batch, grid, stacked.shape[2]) as op,
+            contextlib.closing(device.upload(stacked)) as uploaded,
+        ):
+            figures = milliseconds(device, lambda op=op, x=uploaded: op.run(x, **SETTINGS), 3 if quick else 30)
+        rate = batch / figures["median_ms"] * 1000
+        shape = f"{grid[0]}x{grid[1]}x{stacked.shape[2]}"
+        rows.append({"tokens": shape, "batch": batch, **figures, "images_per_second": rate, "cpu_ms_an_image": cpu_ms})
+    return rows
+
+
+def copy_bandwidth(device: Any, size: int) -> float | None:
+    """Bytes read and written a second by a copy on the device; None on what is no GPU."""
+    if not hasattr(device, "copy"):
+        return None
+    with (
+        contextlib.closing(device.empty((size,), np.uint8)) as a,
+        contextlib.closing(device.empty((size,), np.uint8)) as b,
+    ):
+        return 2 * size / milliseconds(device, lambda: device.copy(a, b), 10)["median_ms"] * 1000
+
+
+def torch_gather_ms(codes: np.ndarray, table: np.ndarray, k: int, device: Any) -> float | None:
+    """A plain gather, sum and top-k of regions by torch on the GPU."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    if not torch.cuda.is_available():
+        return None
+    on_gpu, tables = torch.from_numpy(codes).cuda(), torch.from_numpy(table).cuda()
+
+    def work() -> None:
+        total = torch.zeros(len(on_gpu), device="cuda")
+        for m in range(table.shape[0]):
+            total += tables[m][on_gpu[:, m].long()]
+        torch.topk(total, k, largest=False)
+        torch.cuda.synchronize()
+
+    return milliseconds(device, work, 5)["median_ms"]
+
+
+def bench_scan(device: Any, rows: int, subspaces: int, bandwidth: float | None, quick: bool) -> list[dict[str, Any]]:
+    """Search of made-up codes, one query and sixteen; the codes' bytes a second beside the memory's."""
+    rng = np.random.default_rng(0)
+    block = rng.integers(0, 256, (min(rows, 1 << 20), subspaces), dtype=np.uint8)
+    tables = rng.gamma(4.0, 0.1, (16, subspaces, 256)).astype(np.float32)
+    results = []
+    with CodeScan(device, subspaces) as scan:
+        for start in range(0, rows, len(block)):
+            codes = np.roll(block, start // len(block), axis=1)[: rows - start]
+            scan.append(codes, (np.arange(start, start + len(codes)) // REGIONS_AN_IMAGE).astype(np.int32))
+        for queries in (1, 16):
+            asked = tables[:queries]
+            figures = milliseconds(device, lambda asked=asked: scan.search(asked, 100), 3 if quick else 30)
+            per_query = figures["median_ms"] / queries
+            rate = rows * subspaces / figures["median_ms"] * 1000
+            results.append(
+                {
+                    "rows": rows,
+                    "bytes": subspaces,
+                    "queries": queries,
+                    **figures,
+                    "ms_per_query": per_query,
+                    "code_bytes_per_second": rate,
+                    "share_of_copy_bandwidth": rate / bandwidth if bandwidth else None,
+                    "lookups_per_second": rate * queries,
+                }
+            )
+        results[0]["torch_gather_ms"] = torch_gather_ms(block, tables[0], 100, device)
+        results[0]["torch_gather_rows"] = len(block)
+    return results
+
+
+def scan_is_exact(device: Any, rows: int) -> bool:
+    """Whether images, distances and rows are the CPU's, with removed and filtered images."""
+    rng = np.random.default_rng(1)
+    equal = True
+    for subspaces in (8, 16, 32):
+        codes = rng.integers(0, 256, (rows, subspaces), dtype=np.uint8)
+        images = (np.arange(rows) // REGIONS_AN_IMAGE).astype(np.int32)
+        tables = rng.gamma(4.0, 0.1, (5, subspaces, 256)).astype(np.float32)
+        allowed = rng.random(images[-1] + 1) < 0.5
+        wanted = CpuScan(subspaces)
+        with CodeScan(device, subspaces) as scan:
+            for each in (wanted, scan):
+                each.append(codes, images)
+                each.remove(np.arange(0, 100, 3, dtype=np.int32))
+            for mask in (None, allowed):
+                for a, b in zip(wanted.search(tables, 100, mask), scan.search(tables, 100, mask), strict=True):
+                    equal &= np.array_equal(a, b)
+    return equal
+
+
+def bench_path(device: Any, images: list[np.ndarray], grid: tuple[int, int], rows: int, quick: bool) -> dict[str, Any]:
+    """One picture from tokens on the device to hits on the host, stage by stage: regions, coding, tables, scan."""
+    rng = np.random.default_rng(2)
+    mean = np.zeros(1280, np.float32)
+    matrix = rng.standard_normal((1280, 256)).astype(np.float32)
+    rotation = np.linalg.qr(rng.standard_normal((256, 256)))[0].astype(np.float32)
+    centroids = rng.standard_normal((16, 256, 16)).astype(np.float32) / 16
+    repeats = 3 if quick else 100
+    with contextlib.ExitStack() as stack:
+
+        def kept(array: DeviceArray) -> DeviceArray:
+            stack.callback(array.close)
+            return array
+
+        op = stack.enter_context(CudaDecomposition(device, 1, grid, images[0].shape[1]))
+        coder = stack.enter_context(CudaCoder(device, mean, matrix, rotation, centroids))
+        scan = stack.enter_context(CodeScan(device, 16))
+        codes = rng.integers(0, 256, (rows, 16), dtype=np.uint8)
+        scan.append(codes, (np.arange(rows) // REGIONS_AN_IMAGE).astype(np.int32))
+        tokens = kept(device.upload(images[0][None]))
+        sizes = kept(device.upload(np.array([[640, 480]], np.int32)))
+        described = kept(device.upload(rng.standard_normal((40, 1280)).astype(np.float32)))
+        projected = kept(device.empty((40, 256), np.float32))
+        coded = kept(device.empty((40, 16), np.uint8))
+        tables = kept(device.empty((16, 16, 256), np.float32))
+        stages: dict[str, Callable[[], object]] = {
+            "regions": lambda: op.run(tokens, **SETTINGS).regions(sizes, -1.0, 0.9).close(),
+            "project": lambda: coder.project(described, projected),
+            "encode": lambda: coder.encode(projected, coded),
+            "tables": lambda: coder.tables(projected.part(0, 16), tables),
+            "scan": lambda: scan.search(device.download(tables), 10),
+        }
+        figures = {name: milliseconds(device, work, repeats) for name, work in stages.items()}
+        whole = milliseconds(device, lambda: [work() for work in stages.values()], repeats)
+    return {"rows": rows, "stages": figures, "tokens_to_hits": whole}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tokens", type=Path)
+    parser.add_argument("--rows", type=int, default=100_000_000, help="of the largest scan")
+    parser.add_argument("--out", type=Path, default=FOLDER / "cuda.json")
+    parser.add_argument("--cache", type=Path, help="folder that keeps compiled kernels")
+    parser.add_argument("--quick", action="store_true", help="few repeats and small sizes: does it run at all?")
+    arguments = parser.parse_args()
+    from edge_claid.ops.cuda.pycuda_device import PycudaDevice
+
+    with PycudaDevice(cache_dir=arguments.cache) as device:
+        figures = measured(device, read_tokens(arguments.tokens), arguments.rows, arguments.quick)
+        figures |= {"gpu": device.name}
+    arguments.out.write_text(json.dumps(environment() | figures, indent=1) + "\n")
+    print(json.dumps(figures, indent=1))
+
+
+def measured(device: Any, tokens: dict[tuple[int, int], list[np.ndarray]], rows: int, quick: bool) -> dict[str, Any]:
+    """All figures."""
+    grid = max(tokens, key=lambda one: len(tokens[one]))
+    bandwidth = copy_bandwidth(device, 1 << (20 if quick else 32))
+    sizes = [20_000] if quick else sorted({1_000_000, 10_000_000, rows})
+    return {
+        "copy_bytes_per_second": bandwidth,
+        "decomposition_identity": bench_identity(device, tokens),
+        "decomposition": bench_decomposition(device, tokens[grid], grid, quick),
+        "scan_is_exact": scan_is_exact(device, 5_000 if quick else 1_000_000),
+        "scan": [
+            row
+            for size in sizes
+            for subspaces in (8, 16, 32)
+            for row in bench_scan(device, size, subspaces, bandwidth, quick)
+        ],
+        "path": bench_path(device, tokens[grid], grid, 5_000 if quick else 10_000_000, quick),
+    }
+
+
+if __name__ == "__main__":
+    main()
