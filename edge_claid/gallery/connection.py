@@ -136,29 +136,33 @@ def _open(path: str, mode: str, wait_seconds: float) -> Connection:
     uri = "file:" + quote(os.fsencode(os.path.abspath(path)))
     if mode != "r":
         return _connected(path, f"{uri}?mode={'rw' if mode == 'rw' else 'rwc'}", wait_seconds)
-    if os.access(path, os.W_OK) and os.access(medium.folder_of(path), os.W_OK):
-        # Writes nothing either, but may clear away the write-ahead log when it is the last to close.
-        connection = _connected(path, f"{uri}?mode=rw", wait_seconds)
-        connection.execute("PRAGMA query_only = ON")
-        return connection
-    connection = _connected(path, f"{uri}?mode=ro", wait_seconds)
+    # Writes nothing either, but may clear away the write-ahead log when it is the last to close.
+    writable = os.access(path, os.W_OK) and os.access(medium.folder_of(path), os.W_OK)
+    connection = _connected(path, f"{uri}?mode={'rw' if writable else 'ro'}", wait_seconds)
     try:
+        connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         connection.close()
-        # There is no place for the shared memory of a write-ahead log, and so nobody who writes.
+        if is_busy(error) or _holds(path + "-journal"):
+            raise
+        # No place, or none left on a full disk, for the shared memory of a write-ahead log: so nobody writes.
         connection = _unlocked(path, uri, wait_seconds)
     return connection
 
 
 def _unlocked(path: str, uri: str, wait_seconds: float) -> Connection:
-    """For a read-only place. What a write-ahead log beside the file holds is part of the gallery."""
-    if not (os.path.exists(path + "-wal") and os.path.getsize(path + "-wal")):
+    """For a read-only place or a full one. What a write-ahead log beside the file holds is part of the gallery."""
+    if not _holds(path + "-wal"):
         return _connected(path, f"{uri}?immutable=1", wait_seconds, frozen=True)
     # An exclusive lock on nothing keeps the log's index in memory instead of in a file beside it.
     connection = _connected(path, f"{uri}?mode=ro&vfs=unix-none", wait_seconds, frozen=True)
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     return connection
+
+
+def _holds(path: str) -> bool:
+    return os.path.exists(path) and os.path.getsize(path) > 0
 
 
 def _connected(path: str, uri: str, wait_seconds: float, frozen: bool = False) -> Connection:

@@ -35,19 +35,33 @@ def path(tmp_path: Path) -> Path:
 # -- a medium that cannot be written
 
 
-def in_read_only_place(path: Path, program: str) -> str:
-    """Run a program that sees the folder of ``path`` on a medium mounted read-only; what it prints."""
+def mounted(path: Path, program: str, mount: str) -> str:
+    """Run a program that sees a mount of its own at the folder of ``path``; what it prints."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("only root may mount a medium read-only, and only with unshare (package util-linux)")
+        pytest.skip("only root may mount a medium, and only with unshare (package util-linux)")
     here = Path(__file__).parent
     head = f"import sys; sys.path[:0] = [{str(here)!r}]\nfrom test_store import *\npath = Path({str(path)!r})\n"
-    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 77; shift; exec "$@"'
-    command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(path.parent), sys.executable, "-c", head + program]
+    arguments = [str(path.parent), sys.executable, "-c", head + program]
+    command = ["unshare", "--mount", "sh", "-c", f'{mount}; shift; exec "$@"', "sh", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode == 77 or "unshare" in done.stderr:
         pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def in_read_only_place(path: Path, program: str) -> str:
+    """Run a program that sees the folder of ``path`` on a medium mounted read-only; what it prints."""
+    return mounted(path, program, 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 77')
+
+
+def in_small_place(path: Path, program: str) -> str:
+    """Run a program that sees the folder of ``path`` on a medium of 1 MB; what it prints."""
+    mount = 'cp -a "$1" "$1.kept" && mount -t tmpfs -o size=1m none "$1" && cp "$1.kept"/* "$1" || exit 77'
+    try:
+        return mounted(path, program, mount)
+    finally:
+        shutil.rmtree(f"{path.parent}.kept", ignore_errors=True)
 
 
 READ_ALL = """
@@ -114,6 +128,23 @@ def test_what_is_read_without_locks_must_not_change(path: Path, monkeypatch: pyt
             writer.remove([1])
         with pytest.raises(GalleryError, match="was changed while it was read"):
             len(reader)
+
+
+def test_on_a_full_disk_it_is_still_read(path: Path) -> None:
+    """The locks of a reader lie in a file beside the gallery, for which there is no room."""
+    fill = (
+        "import os\nfolder = path.parent\nwith open(folder / 'rest', 'wb', 0) as rest:\n"
+        "    try:\n        while True:\n            rest.write(bytes(4096))\n"
+        "    except OSError:\n        pass\n"
+        "try:\n    (folder / 'more').write_bytes(b'x')\nexcept OSError:\n    print('full')\n"
+    )
+    for left in (False, True):
+        if left:
+            leave_log(path)
+        told = in_small_place(path, fill + READ_ALL.replace('("rw", "create")', '("rw",)')).splitlines()
+        assert told[0] == "full"
+        assert told[1] == ("9 28 0" if left else "6 19 0")
+        assert told[2].startswith("9 gallery")
 
 
 # -- a file that goes away
