@@ -9,17 +9,20 @@ with edge_claid.Pipeline.open() as pipeline, edge_claid.Gallery.open("shop.claid
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 
 from edge_claid import ops
 from edge_claid.codes.space import regions_needed
 from edge_claid.errors import UsageError
 from edge_claid.frames import open_source
-from edge_claid.frames.folder import PictureFiles
+from edge_claid.frames.folder import PictureFiles, single_file
+from edge_claid.frames.video import VideoFile
 from edge_claid.gallery import store
 from edge_claid.gallery.batch import Space
+from edge_claid.gallery.budget import Estimate
 from edge_claid.gallery.enroll import EnrollOptions, enroll
-from edge_claid.gallery.labels import Labels
+from edge_claid.gallery.labels import Labels, read_labels
 from edge_claid.gallery.outcome import Outcome, Summary
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.training import trained_space
@@ -52,25 +55,46 @@ class Gallery(store.Gallery):
         pipeline: Pipeline,
         *,
         label: str | None = None,
+        labels: str | os.PathLike[str] | None = None,
         prune: bool = False,
+        keep_descriptors: bool | None = None,
+        video_every: float | None = 1.0,
         report: Callable[[Outcome], None] = lambda outcome: None,
+        planned: Callable[[Estimate], None] = lambda estimate: None,
+        training: Callable[[str, int, int], None] = lambda what, done, total: None,
+        stop: threading.Event | None = None,
     ) -> Summary:
-        """Bring the gallery in step with a folder, a picture or a glob; what is known costs nothing.
+        """Bring the gallery in step with a folder, a picture, a video or a glob; what is known costs nothing.
 
-        report: told of every file as it is settled. Raises UsageError, GalleryError, StorageError; a picture that
-        cannot be used is reported as rejected and the rest goes on.
+        label: for every picture. labels: a CSV table of path and label. keep_descriptors: keep float descriptors beside
+        the codes (None: as the gallery is set). video_every: seconds between key frames of videos, None for no videos.
+        report: told of every file once it is stored. planned: told what disk and memory it will take, before the work.
+        training: told of a code space's training: what, done, of how much. stop: once set, the run ends after what is
+        in work. Raises UsageError, GalleryError, StorageError, and SourceError where the source was lost on the way;
+        a picture that cannot be used is reported as rejected and the rest goes on.
         """
+        if label is not None and labels is not None:
+            raise UsageError("label and labels exclude each other")
         pictures = open_source(source)
+        if isinstance(pictures, VideoFile):
+            pictures = single_file(os.fspath(source))
         if not isinstance(pictures, PictureFiles):
-            raise UsageError(f"{os.fspath(source)}: a video cannot be enrolled; enrol pictures or a folder of them")
+            raise UsageError(f"{os.fspath(source)}: only pictures, videos and folders of them can be enrolled")
+        pictures.video_every = video_every
         codes = pipeline.settings.codes
         options = EnrollOptions(
-            labels=Labels(text=label),
+            labels=Labels(text=label) if labels is None else read_labels(labels),
             prune=prune,
-            train=lambda gallery, describer: trained_space(gallery, codes, pipeline),
+            keep_descriptors=keep_descriptors,
+            train=lambda gallery, describer: trained_space(gallery, codes, pipeline, told=training),
             train_least=max(EnrollOptions.train_least, regions_needed(codes)),
+            training=training,
+            planned=planned,
+            stop=stop or threading.Event(),
         )
-        return enroll(self, [pictures], pipeline, options, report)
+        summary = enroll(self, [pictures], pipeline, options, report)
+        summary.require_sources()
+        return summary
 
     def search(self, query: Descriptors, k: int = 10, *, exact: bool = False) -> list[Hit]:
         """The k best images for what ``pipeline.describe`` gave, best first; k = 0 for all.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_claid.frames import heic
 from edge_claid.frames.header import jpeg_segments, png_chunks, tiff_fields
 
 _ORIENTATION, _DATE_TIME, _EXIF, _GPS, _ORIGINAL = 0x0112, 0x0132, 0x8769, 0x8825, 0x9003
@@ -32,7 +33,8 @@ def read_exif(data: bytes, name: str) -> Exif:
         fields = tiff_fields(block)
     except struct.error:
         return Exif()
-    orientation = fields.get(_ORIENTATION, 1)
+    # A HEIC is turned by properties of its own, which its decoder applies.
+    orientation = fields.get(_ORIENTATION, 1) if name != "HEIC" else 1
     latitude, longitude = _place(block, fields)
     return Exif(orientation if 1 <= orientation <= 8 else 1, _taken(block, fields), latitude, longitude)
 
@@ -73,7 +75,7 @@ def _exif_block(data: bytes, name: str) -> bytes | None:
         return next((content for kind, content in png_chunks(data) if kind == b"eXIf"), None)
     if name == "WebP":
         return _webp_exif(data)
-    return None
+    return heic.exif_block(data) if name == "HEIC" else None
 
 
 def _webp_exif(data: bytes) -> bytes | None:

@@ -26,11 +26,11 @@ from edge_claid.frames.video import VIDEO_SUFFIXES
 from edge_claid.records import Frame
 
 PICTURE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"]
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".heic", ".heif"]
 )
 # Pictures that no decoder here reads; camera raw would pass for TIFF and give its thumbnail.
 _UNREAD_SUFFIXES = frozenset(
-    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
+    {".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
 )
 _WITH_SIDECARS = PICTURE_SUFFIXES | _UNREAD_SUFFIXES | VIDEO_SUFFIXES
 # Folders that hold no pictures of the user's: what was thrown away, and the systems' own.

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from edge_claid.frames import heic
+
 
 @dataclass(frozen=True)
 class Header:
@@ -26,7 +28,7 @@ class HeaderError(ValueError):
 
 
 def sniff(data: bytes) -> str | None:
-    """Format name by the first 16 bytes, or None where no known picture format begins so."""
+    """Format name by the first 32 bytes, or None where no known picture format begins so."""
     for name, matches in _SIGNATURES.items():
         if matches(data):
             return name
@@ -65,6 +67,7 @@ _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
     "WebP": lambda d: d[:4] == b"RIFF" and d[8:12] == b"WEBP",
     "BMP": lambda d: d[:2] == b"BM" and d[14:18] in (b"\x0c\0\0\0", b"\x28\0\0\0", b"\x6c\0\0\0", b"\x7c\0\0\0"),
     "TIFF": lambda d: d[:4] in (b"II*\0", b"MM\0*"),
+    "HEIC": heic.is_heic,
 }
 
 # Every start-of-frame marker; 0xC4, 0xC8 and 0xCC are tables and an extension that never hold a size.
@@ -173,6 +176,13 @@ def _tiff(data: bytes) -> Header:
     return Header("TIFF", int(fields[256]), int(fields[257]), 338 in fields)
 
 
+def _heic(data: bytes) -> Header:
+    size = heic.stored_size(data)
+    if size is None:
+        raise HeaderError("its HEIC header names no size")
+    return Header("HEIC", *size, True)
+
+
 def tiff_fields(data: bytes, at: int | None = None) -> dict[int, int]:
     """Tag number to first value (or to the offset of it, where it is no short integer) of one TIFF directory.
 
@@ -197,4 +207,5 @@ _READERS: dict[str, Callable[[bytes], Header]] = {
     "WebP": _webp,
     "BMP": _bmp,
     "TIFF": _tiff,
+    "HEIC": _heic,
 }

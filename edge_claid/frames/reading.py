@@ -1,7 +1,8 @@
 """Bytes of one picture to a Frame: bounded before it is decoded, upright, 8-bit RGB.
 
-Reads JPEG (grey, RGB, CMYK), PNG, WebP, BMP, TIFF and GIF; of an animation or several pages the first picture.
-Transparent parts lie on white, as product pictures with cut-outs are usually shown. 16 bits a channel become 8.
+Reads JPEG (grey, RGB, CMYK), PNG, WebP, BMP, TIFF, GIF and, with an optional library, HEIC; of an animation or several
+pages the first picture. Transparent parts lie on white, as product pictures with cut-outs are usually shown. 16 bits a
+channel become 8.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 
 from edge_claid.errors import BadImageError
+from edge_claid.frames import heic
 from edge_claid.frames.exif import read_exif, tiff_as_stored, upright
 from edge_claid.frames.header import Header, HeaderError, read_header, truncation
 from edge_claid.records import Frame
@@ -112,7 +114,7 @@ def check_picture(data: bytes, name: str, limits: ReadLimits | None = None) -> H
     except HeaderError as error:
         raise BadImageError(f"{name}: {error}") from error
     if header is None:
-        raise NotAPictureError(f"{name}: not a picture of a known format (JPEG, PNG, WebP, BMP, TIFF, GIF)")
+        raise NotAPictureError(f"{name}: not a picture of a known format (JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC)")
     width, height = header.width, header.height
     if min(width, height) < limits.smallest:
         raise BadImageError(f"{name}: {width}x{height} pixels, too small (at least {limits.smallest} a side)")
@@ -128,6 +130,8 @@ def check_picture(data: bytes, name: str, limits: ReadLimits | None = None) -> H
 def decode_picture(data: bytes, name: str = "", limits: ReadLimits | None = None) -> Frame:
     """Decode one picture in memory. Raises BadImageError (see check_picture, or where its content is broken)."""
     header = check_picture(data, name, limits)
+    if header.format == "HEIC":
+        return _decoded_heic(data, name, limits or ReadLimits())
     # The orientation is applied here and not by OpenCV, whose versions differ in the formats they turn.
     flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     content = tiff_as_stored(data) if header.format == "TIFF" else data
@@ -141,6 +145,19 @@ def decode_picture(data: bytes, name: str = "", limits: ReadLimits | None = None
     if pixels.shape[:2] != (header.height, header.width):
         raise BadImageError(f"{name}: broken {header.format}, its content has another size than its header says")
     return Frame(upright(_rgb8(pixels), read_exif(data, header.format).orientation), name)
+
+
+def _decoded_heic(data: bytes, name: str, limits: ReadLimits) -> Frame:
+    try:
+        pixels = heic.decode(data)
+    except heic.MissingLibraryError as error:
+        raise BadImageError(f"{name}: {error}") from error
+    except (ValueError, MemoryError) as error:
+        raise BadImageError(f"{name}: broken HEIC ({error})") from error
+    if pixels.shape[0] * pixels.shape[1] > limits.pixels:
+        raise BadImageError(f"{name}: broken HEIC, its content has another size than its header says")
+    rgb = np.ascontiguousarray(pixels[..., :3])
+    return Frame(_on_white(rgb.copy(), pixels[..., 3]) if pixels.shape[2] == 4 else rgb, name)
 
 
 def _rgb8(pixels: np.ndarray) -> np.ndarray:

@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_listed_is_told_and_passed(tmp_path: Path, monke
     assert files == [("closed", "permission denied"), ("open/2.png", None)]
 
 
-@pytest.mark.parametrize("name", ["IMG_1.HEIC", "raw.dng", "x.avif"])
+@pytest.mark.parametrize("name", ["IMG_1.JXL", "raw.dng", "x.avif"])
 def test_pictures_that_are_not_read_are_told(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"II*\0" + bytes(100))
     (file,) = open_source(tmp_path).files()
