@@ -1,6 +1,6 @@
-"""Fuzz the readers of foreign files: pictures, galleries and the write-ahead logs beside them.
+"""Fuzz the readers of foreign files: pictures, videos, galleries and the write-ahead logs beside them.
 
-    python tools/fuzz_readers.py --pictures 5000 --galleries 2000 --values 1000 --logs 500 [--out FILE]
+    python tools/fuzz_readers.py --pictures 5000 --clips 4000 --galleries 2000 --values 1000 --logs 500 [--out FILE]
 
 A crash, a hang or an error not of ours is a finding.
 
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import results_file
+from fuzz_clips import sample_clips
 from fuzz_samples import (
     GALLERY,
     made_up_image,
@@ -40,7 +41,9 @@ from fuzz_samples import (
 from edge_claid.errors import BadImageError, EdgeClaidError
 from edge_claid.frames.exif import read_exif
 from edge_claid.frames.header import sniff
+from edge_claid.frames.key_frames import key_frames
 from edge_claid.frames.reading import ReadLimits, decode_picture
+from edge_claid.frames.video import VideoFile
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.verify import verify
 
@@ -104,14 +107,34 @@ def _use_gallery(path: Path) -> str:
     return "problems named" if problems else "sound"
 
 
+def try_clip(content: bytes, folder: Path) -> str:
+    """Read every frame of one video, then its key frames; what came of it. What leaves here is a finding."""
+    path = folder / "case.mp4"
+    path.write_bytes(content)
+    count = 0
+    try:
+        with VideoFile(str(path), ReadLimits(pixels=4_000_000)) as video:
+            for seconds, frame in video.timed():
+                assert seconds >= 0
+                assert frame.pixels.shape[2] == 3
+                count += 1
+    except BadImageError:
+        pass
+    with contextlib.suppress(BadImageError):
+        assert sum(frame is not None for _, frame in key_frames(str(path), 0.1)) <= max(count, 1)
+    return "read" if count else "refused"
+
+
 TRIES: dict[str, Callable[[bytes, Path], str]] = {
     "pictures": try_picture,
+    "clips": try_clip,
     "galleries": try_gallery,
     "values": try_gallery,
     "logs": try_log,
 }
 SAMPLES: dict[str, Callable[[Path], list[bytes]]] = {
     "pictures": lambda folder: sample_pictures(),
+    "clips": lambda folder: sample_clips(),
     "galleries": sample_galleries,
     "values": lambda folder: sample_galleries(folder)[1:],
     "logs": sample_logs,
@@ -180,6 +203,7 @@ def _run_block(kind: str, first: int, count: int, save: Path | None) -> tuple[Co
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--clips", type=int, default=300)
     parser.add_argument("--galleries", type=int, default=300)
     parser.add_argument("--values", type=int, default=100, help="galleries with odd values on sound pages")
     parser.add_argument("--logs", type=int, default=100)
@@ -198,6 +222,7 @@ def main() -> int:
     found = []
     for kind, total in (
         ("pictures", arguments.pictures),
+        ("clips", arguments.clips),
         ("galleries", arguments.galleries),
         ("values", arguments.values),
         ("logs", arguments.logs),

@@ -8,9 +8,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import av
-import av.error
-
 from edge_claid.errors import BadImageError
 from edge_claid.frames.decoding import decoded_frames, frame_rate, opened_video, upright_pixels
 from edge_claid.frames.reading import ReadLimits
@@ -50,10 +47,12 @@ class VideoFile:
         self._limits = limits or ReadLimits()
         self._open = contextlib.ExitStack()
         self._video: tuple[Any, Any] | None = None
+        self._at_start = False
 
     def __enter__(self) -> VideoFile:
         """Raises BadImageError where it cannot be opened."""
         self._video = self._open.enter_context(opened_video(os.path.abspath(self.uri), self._limits))
+        self._at_start = True
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,9 +67,12 @@ class VideoFile:
     def timed(self) -> Iterator[tuple[float, Frame]]:
         """Decoded frames, each after its time in seconds, which never goes back."""
         assert self._video is not None, "open the video in a with block"
+        if not self._at_start:
+            # Opened anew: to seek in a damaged file, or one without an index, may lead nowhere.
+            self._open.close()
+            self.__enter__()
+        self._at_start = False
         container, stream = self._video
-        with contextlib.suppress(av.error.FFmpegError):
-            container.seek(0)
         damage: list[str] = []
         seconds, shift = -1.0, 0.0
         for stamp, decoded in decoded_frames(self.uri, container, stream, damage):
@@ -82,4 +84,5 @@ class VideoFile:
         if seconds < 0:
             raise BadImageError(f"{self.uri}: no frame can be decoded" + (f" ({damage[0]})" if damage else ""))
         if damage:
-            log.warning("%s: damaged in %d places (%s); they were left out", self.uri, len(damage), damage[0])
+            times = "once" if len(damage) == 1 else f"{len(damage)} times"
+            log.warning("%s: damaged %s (%s); what could not be read was left out", self.uri, times, damage[0])

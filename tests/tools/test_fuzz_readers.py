@@ -11,7 +11,8 @@ TOOL = Path(__file__).parent.parent.parent / "tools" / "fuzz_readers.py"
 
 
 @pytest.mark.parametrize(
-    ("kind", "count", "outcomes"), [("pictures", 150, {"read"}), ("galleries", 40, {"sound"}), ("logs", 25, {"sound"})]
+    ("kind", "count", "outcomes"),
+    [("pictures", 150, {"read"}), ("clips", 80, {"read"}), ("galleries", 40, {"sound"}), ("logs", 25, {"sound"})],
 )
 def test_a_round_finds_nothing(kind: str, count: int, outcomes: set[str]) -> None:
     spec = importlib.util.spec_from_file_location("fuzz_readers", TOOL)
