@@ -1,4 +1,4 @@
-"""All codes of a gallery as arrays, in one pass over them."""
+"""A gallery's content as arrays, for those who look at all of it at once; a search reads by ``positions``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_claid.gallery.rows import BOX_BYTES, boxes_from_bytes, matrix_from_byt
 
 @dataclass(frozen=True)
 class Index:
-    """What a search scans; N regions of I images, image by image in the order of their ids.
+    """N regions of I images, image by image in the order of their ids.
 
     image_ids: (I,) int64, for ``Gallery.images_by_id``. starts: (I + 1,) int64; regions starts[i]:starts[i + 1]
     belong to image i. image_index: (N,) int32, that i for every region. boxes: (N, 4) float32, original pixels.
