@@ -61,14 +61,18 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class DescriptorSettings:
-    """How a region's descriptor is pooled from the convolutional map.
+    """How a region's descriptor is pooled from the convolutional maps.
 
     power: exponent of the generalised mean; infinity takes the maximum.
     smallest_side: boxes are widened to at least this many cells of the map.
+    share_16, share_8: weight of the network's maps of stride 16 and 8 beside its last one, which has weight 1; they
+    know small things and print better, the last one what a thing is. 0 leaves a map out.
     """
 
     power: float = 3.0
     smallest_side: float = 1.0
+    share_16: float = 0.5
+    share_8: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ class LiveSettings:
     looks, agreement: looks needed for a name, and the share of the last `window` looks that must give it.
     match: probability of a true match under which a look names nothing. expected_odds: how much likelier a thing is
     where its track should be than anywhere; its score may be that much lower there. temperature: how far below the best
-    a region's score may lie and still count for the box.
+    a region's score may lie and still count for the box. least_share: share of the best place's score in a frame that
+    other places of the same thing need.
     nearest: gallery images taken a region. coast_looks: looks that may miss a named thing before it leaves the answer.
     forget_seconds: after so long a thing that comes back is another track. least_overlap: IoU that ties two looks.
     most_unknown: regions without a name that are followed.
@@ -119,6 +124,7 @@ class LiveSettings:
     match: float = 0.5
     expected_odds: float = 9.0
     temperature: float = 0.03
+    least_share: float = 0.8
     nearest: int = 4
     coast_looks: int = 2
     forget_seconds: float = 2.0

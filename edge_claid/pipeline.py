@@ -87,6 +87,7 @@ class Pipeline:
                 "name": self._convolutional.name,
                 "sha256": self._convolutional.source_sha256,
                 "layer": self._convolutional.layer,
+                "parts": self._pooling.parts([self._convolutional.feature_dim, *self._convolutional.inner_dims]),
             },
             "descriptor_side": networks.descriptor_side,
             # Without a limit as before there was one: galleries made then stay valid.
@@ -103,7 +104,7 @@ class Pipeline:
     @property
     def descriptor_dim(self) -> int:
         """D, length of a descriptor before projection."""
-        return self._convolutional.feature_dim
+        return sum(self.describe_settings["descriptor"]["parts"])
 
     # -- stages
 
@@ -128,13 +129,14 @@ class Pipeline:
         return self.detect(self.tokens(frame))
 
     def feature_map(self, frame: Frame) -> FeatureMap:
-        """Convolutional map of a picture, resized to a longer side of descriptor_side pixels."""
+        """Convolutional maps of a picture, resized to a longer side of descriptor_side pixels."""
         network = self._convolutional
         side = self.settings.networks.descriptor_side
         if growth := self.settings.networks.descriptor_growth:
             side = min(side, round(max(frame.size) * growth))
         size = size_by_longer_side(frame.size, side, network.input_multiple)
-        return FeatureMap(self._convolutional_runner.run(network_input(frame.pixels, size, network))[0], frame.size)
+        outputs = self._convolutional_runner.run_all(network_input(frame.pixels, size, network))
+        return FeatureMap(outputs[0][0], frame.size, tuple(inner[0] for inner in outputs[1:]))
 
     def pool(self, feature_map: FeatureMap, regions: Regions) -> Descriptors:
         """A descriptor of unit norm for every region."""
@@ -163,7 +165,9 @@ class Pipeline:
         asked = list(boxes) if boxes is not None else [] if box is None else [box]
         width, height = frame.size
         chosen = [checked_box(one, frame) for one in asked] or [(0.0, 0.0, float(width), float(height))]
-        return self._pooling.describe(self.feature_map(frame), np.array(chosen, np.float32))
+        rows = np.array(chosen, np.float32)
+        values = self._pooling.describe(self.feature_map(frame), rows).values
+        return Descriptors(values, (rows[:, 2] - rows[:, 0]) / (rows[:, 3] - rows[:, 1]))
 
     def describe_many(self, frames: Iterable[Frame]) -> Iterator[Described | Exception]:
         """Regions and descriptors of many pictures, in order; the exception itself for one that cannot be used."""

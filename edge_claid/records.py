@@ -76,10 +76,12 @@ class FeatureMap:
 
     values: (C, h, w) float32; cell (y, x) covers an equal share of the original picture.
     image_size: (width, height) of the original picture that the map covers.
+    inner: maps of the same picture from earlier in the network, each of its own C, h, w; finer ones later.
     """
 
     values: np.ndarray
     image_size: tuple[int, int]
+    inner: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,11 @@ class Descriptors:
     """Descriptors of the regions of one picture.
 
     values: (R, D) float32, rows of unit L2 norm, pooled but not yet projected (the projection is the gallery's).
+    aspects: (R,) float32, width / height of the described boxes, or None where no box of like shape is expected.
     """
 
     values: np.ndarray
+    aspects: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -79,19 +80,24 @@ def regions_needed(settings: CodeSettings) -> int:
 
 
 def train_space(
-    descriptors: np.ndarray, settings: CodeSettings, *, within: np.ndarray | None = None, seed: int = 0
+    descriptors: np.ndarray,
+    settings: CodeSettings,
+    *,
+    within: np.ndarray | None = None,
+    parts: Sequence[int] = (),
+    seed: int = 0,
 ) -> CodeSpace:
     """Fit the projection and the code book on a gallery's descriptors.
 
     descriptors: (N, D) float16 or float32, unit norm. within: (D, D) scatter of regions over views, or None for a
-    whitening without it (see projection.fit_whitening). Raises UsageError for too few regions, for values that are not
-    finite, and for a code length that does not divide the width.
+    whitening without it; parts: lengths of the descriptors' parts (see projection.fit_whitening). Raises UsageError for
+    too few regions, for values that are not finite, and for a code length that does not divide the width.
     """
     if settings.bytes < 1 or settings.width % settings.bytes:
         raise UsageError(f"codes of {settings.bytes} bytes do not divide {settings.width} dimensions: take 8, 16 or 32")
     needed = regions_needed(settings)
     if len(descriptors) < needed:
         raise UsageError(f"a code space needs {needed} regions, the gallery has {len(descriptors)}: enrol more first")
-    projection = fit_whitening(descriptors, settings.width, power=settings.whitening, within=within)
+    projection = fit_whitening(descriptors, settings.width, power=settings.whitening, within=within, parts=parts)
     book = train_opq(projection.project(descriptors), settings.bytes, seed=seed)
     return CodeSpace(projection, book)

@@ -1,8 +1,8 @@
-"""Descriptors of regions: pooling of a convolutional map over each region's box."""
+"""Descriptors of regions: pooling of a network's maps over each region's box, the maps' results side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,22 +23,46 @@ class RegionPooling:
         self._settings = settings
         self._pool_boxes = pool_boxes
 
+    @property
+    def inner_shares(self) -> tuple[float, float]:
+        """Weights of a feature map's inner maps."""
+        return self._settings.share_16, self._settings.share_8
+
+    def parts(self, dims: Sequence[int]) -> list[int]:
+        """Lengths of a descriptor's parts. dims: channels of the map and of its inner maps."""
+        return [dims[0], *(dim for dim, share in zip(dims[1:], self.inner_shares, strict=False) if share)]
+
     def describe(self, feature_map: FeatureMap, boxes: np.ndarray) -> Descriptors:
-        """boxes: (R, 4), pixels of the original picture -> one descriptor of unit L2 norm a box."""
-        cells = cells_from_pixels(boxes, feature_map, self._settings.smallest_side)
-        pooled = self._pool_boxes(np.ascontiguousarray(feature_map.values, np.float32), cells, self._settings.power)
-        norms = np.linalg.norm(pooled, axis=1, keepdims=True)
-        return Descriptors(pooled / np.maximum(norms, 1e-12))
+        """boxes: (R, 4), pixels of the original picture -> one descriptor of unit L2 norm a box.
+
+        Each map's part has a squared norm in proportion to its weight.
+        """
+        weighted = [(feature_map.values, 1.0), *zip(feature_map.inner, self.inner_shares, strict=False)]
+        weighted = [(values, weight) for values, weight in weighted if weight]
+        whole = sum(weight for _, weight in weighted)
+        parts = [
+            self._pooled(values, feature_map.image_size, boxes) * np.float32(np.sqrt(weight / whole))
+            for values, weight in weighted
+        ]
+        return Descriptors(np.concatenate(parts, axis=1))
+
+    def _pooled(self, values: np.ndarray, image_size: tuple[int, int], boxes: np.ndarray) -> np.ndarray:
+        values = np.ascontiguousarray(values, np.float32)
+        cells = cells_from_pixels(boxes, values.shape[1:], image_size, self._settings.smallest_side)
+        pooled = self._pool_boxes(values, cells, self._settings.power)
+        return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
 
 
-def cells_from_pixels(boxes: np.ndarray, feature_map: FeatureMap, smallest_side: float) -> np.ndarray:
+def cells_from_pixels(
+    boxes: np.ndarray, grid: tuple[int, ...], image_size: tuple[int, int], smallest_side: float
+) -> np.ndarray:
     """Boxes in pixels to boxes in cells, widened about their centre to `smallest_side` and kept inside the map.
 
-    A box far smaller than a cell says more about where the cell's borders fall than about the thing in it.
-    Returns (R, 4) float32.
+    grid: (rows, columns) of the map. image_size: (width, height). A box far smaller than a cell says more about where
+    the cell's borders fall than about the thing in it. Returns (R, 4) float32.
     """
-    _, rows, columns = feature_map.values.shape
-    width, height = feature_map.image_size
+    rows, columns = grid
+    width, height = image_size
     limits = np.array([columns, rows], np.float64)
     scaled = np.asarray(boxes, np.float64).reshape(-1, 2, 2) * (limits / (width, height))
     side = np.minimum(np.maximum(scaled[:, 1] - scaled[:, 0], smallest_side), limits)

@@ -24,15 +24,25 @@ def image_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
     return best @ (BEST_WEIGHTS / BEST_WEIGHTS.sum())
 
 
-def agreed_region(boxes: np.ndarray, scores: np.ndarray, temperature: float) -> int:
+# What a box's shape counts: score lost where it is e times wider, for its height, than the query's box, or e times
+# narrower (benchmarks/results/choices.json).
+SHAPE_COST = 0.1
+
+
+def agreed_region(boxes: np.ndarray, scores: np.ndarray, temperature: float, aspect: float | None = None) -> int:
     """The region whose box is expected to overlap the object's best.
 
-    boxes: (R, 4), pixels. scores: (R,), larger is better. Every region is held to be the object with probability
-    softmax(score / temperature); the answer is the region of the largest expected IoU under it. Regions that are near
-    each other back each other up, so one badly coded region does not decide.
+    boxes: (R, 4), pixels. scores: (R,), larger is better. aspect: width / height of the query's box, None where it is
+    not known; regions of about that shape are likelier to be the object. Every region is held to be the object with
+    probability softmax(score / temperature); the answer is the region of the largest expected IoU under it. Regions
+    that are near each other back each other up, so one badly coded region does not decide.
     """
+    boxes = np.asarray(boxes, np.float64)
+    if aspect is not None:
+        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-9)
+        scores = scores - SHAPE_COST * np.abs(np.log(sides[:, 0] / (sides[:, 1] * aspect)))
     weights = np.exp((scores - scores.max()) / temperature)
-    return int((overlaps(np.asarray(boxes, np.float64)) @ weights).argmax())
+    return int((overlaps(boxes) @ weights).argmax())
 
 
 def overlaps(boxes: np.ndarray) -> np.ndarray:

@@ -103,7 +103,7 @@ class GallerySearch:
         parts = list(self._parts(connection))
         if parts:
             values, images = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-            self._scorer = FloatScorer(self._positions, small_projection(values))
+            self._scorer = FloatScorer(self._positions, small_projection(values, parts=self._gallery.descriptor_parts))
             self._scorer.append(values, images)
 
     def _take_up(self, scorer: Scorer, connection: Connection, returned: Sequence[int] = ()) -> int:
@@ -159,16 +159,22 @@ class GallerySearch:
         with self._gallery.reading() as connection:
             regions = self._positions.boxes(connection, best)
             rows = self._gallery.images_by_id(self._positions.image_ids[best])
-        boxes = np.array([self._boxes(regions, [scores_of[i] for i in order]) for scores_of in found])
+        aspects = [None] * len(queries) if descriptors.aspects is None else descriptors.aspects.tolist()
+        boxes = np.array(
+            [
+                self._boxes(regions, [scores_of[i] for i in order], aspect)
+                for scores_of, aspect in zip(found, aspects, strict=True)
+            ]
+        )
         around = np.concatenate([boxes[:, :, :2].min(axis=0), boxes[:, :, 2:].max(axis=0)], axis=1).tolist()
         return [
             Hit(row.path, row.root, score, (box[0], box[1], box[2], box[3]), row.label)
             for row, score, box in zip(rows, scores[order].tolist(), around, strict=True)
         ]
 
-    def _boxes(self, regions: list[np.ndarray], scores: list[np.ndarray]) -> list[np.ndarray]:
+    def _boxes(self, regions: list[np.ndarray], scores: list[np.ndarray], aspect: float | None) -> list[np.ndarray]:
         """One object's box in each of several images, (4,) each, from all their regions (R, 4) and their scores."""
         return [
-            own[agreed_region(own, own_scores, self._settings.temperature)]
+            own[agreed_region(own, own_scores, self._settings.temperature, aspect)]
             for own, own_scores in zip(regions, scores, strict=True)
         ]

@@ -93,6 +93,12 @@ class Gallery:
         with self._lock, plain_errors(self.path):
             identity.require_same(self.path, identity.read_meta(self._connection), pipeline_id, describe_settings)
 
+    @property
+    def descriptor_parts(self) -> list[int]:
+        """Lengths of the parts of a descriptor, from different maps; empty where it is one (see fit_whitening)."""
+        with self.reading() as connection:
+            return identity.parts_from_meta(identity.read_meta(connection))
+
     def info(self) -> GalleryInfo:
         """Counts and identity, without reading any content."""
         with self.reading() as connection:

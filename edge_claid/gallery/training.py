@@ -55,7 +55,7 @@ def trained_space(
     if within is None and pipeline is not None and settings.views:
         within = own_views(gallery, settings, pipeline, told)
     told("training the code book", 0, 1)
-    return train_space(descriptors, settings, within=within)
+    return train_space(descriptors, settings, within=within, parts=gallery.descriptor_parts)
 
 
 def own_views(

@@ -18,6 +18,7 @@ from edge_claid.errors import BuildError
 
 BATCH_NORM_EPSILON = 1e-3
 OPSET = 17
+INNER_STRIDES = (16, 8)  # of the maps given beside the head's
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,13 @@ def rounded_channels(channels: int, width: float) -> int:
 def efficientnet_lite_onnx(
     state: dict[str, np.ndarray], *, width: float, depth: float, stride: int = 32
 ) -> onnx.ModelProto:
-    """The network as ONNX: input ``image`` (B, 3, H, W) float32, one output ``map`` (B, C, H / stride, W / stride).
+    """The network as ONNX: input ``image`` (B, 3, H, W) float32, output ``map`` (B, C, H / stride, W / stride).
 
     state: tensors by name. stride: 32 for the head's 1,280 channels after ReLU6; 16 for the last block before the
-    stride-32 stage (no activation follows it). H and W are free; every convolution pads as TensorFlow's SAME does, so
-    sizes that are no multiple of the stride give ceil(H / stride) rows. Raises BuildError where a tensor is missing or
-    has another shape.
+    stride-32 stage (no activation follows it). For 32 there are two outputs more, ``inner16`` and ``inner8``: what the
+    first block of the next stage expands the last map of that stride to, after ReLU6. H and W are free; every
+    convolution pads as TensorFlow's SAME does, so sizes that are no multiple of the stride give ceil(H / stride) rows.
+    Raises BuildError where a tensor is missing or has another shape.
     """
     if stride not in (16, 32):
         raise BuildError(f"EfficientNet-Lite has no map of stride {stride}: choose 16 or 32")
@@ -93,10 +95,14 @@ def efficientnet_lite_onnx(
     for index, block in enumerate(kept):
         x = builder.block(x, f"_blocks.{index}", block)
     channels = kept[-1].outputs
-    if stride == 32:
-        x = builder.convolution(x, "_conv_head", "_bn1", (1280, channels, 1, 1))
-        channels = 1280
-    return builder.model(x, channels)
+    if stride == 16:
+        return builder.model({"map": (x, channels)})
+    outputs = {"map": (builder.convolution(x, "_conv_head", "_bn1", (1280, channels, 1, 1)), 1280)}
+    for inner in INNER_STRIDES:
+        index = max(i for i, block in enumerate(blocks) if block.stride == 2 and strides[i] == 2 * inner)
+        expanded = f"_blocks.{index}._expand_conv.relu6"
+        outputs[f"inner{inner}"] = (expanded, blocks[index].inputs * blocks[index].expansion)
+    return builder.model(outputs)
 
 
 class _Builder:
@@ -160,13 +166,18 @@ class _Builder:
         self._nodes.append(helper.make_node("Add", [y, x], [f"{name}.sum"]))
         return f"{name}.sum"
 
-    def model(self, output: str, channels: int) -> onnx.ModelProto:
-        self._nodes.append(helper.make_node("Identity", [output], ["map"]))
+    def model(self, outputs: dict[str, tuple[str, int]]) -> onnx.ModelProto:
+        """outputs: name to the tensor it shows and its channels."""
+        shown = []
+        for name, (tensor, channels) in outputs.items():
+            self._nodes.append(helper.make_node("Identity", [tensor], [name]))
+            dims = ["batch", channels, f"{name}.rows", f"{name}.columns"]
+            shown.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
         graph = helper.make_graph(
             self._nodes,
             "efficientnet-lite",
             [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, "height", "width"])],
-            [helper.make_tensor_value_info("map", TensorProto.FLOAT, ["batch", channels, "rows", "columns"])],
+            shown,
             self._weights,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="edge-claid")

@@ -23,19 +23,21 @@ from edge_claid.models.zoo import ZooEntry, entry
 log = logging.getLogger("edge_claid.models")
 
 # Part of a built file's name. Raise it when a change here or in the builders changes what they write.
-BUILDER_VERSION = 2
+BUILDER_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkFile:
     """One network's ready ONNX and what one must know to use it.
 
-    path: ONNX with one input ``image`` (B, 3, H, W) float32, H and W multiples of ``input_multiple``, and one output.
+    path: ONNX with one input ``image`` (B, 3, H, W) float32, H and W multiples of ``input_multiple``; its first output
+        is the layer, the others are the inner maps.
     source_sha256: of the weights it was made from, the same for all variants and layers.
     mean, std: (3,) float32; the input is (x / 255 - mean) / std on RGB.
     stride: pixels of the input between two tokens or cells of the output.
     output: "tokens" (B, N, feature_dim), row-major over the grid H / stride x W / stride, no class token; or
         "map" (B, feature_dim, H / stride, W / stride).
+    inner_dims: channels of the maps of finer strides that come with the layer, in the order of the outputs; often none.
     mean_token: (feature_dim,) float32, the mean token of this layer over many pictures, or None.
     """
 
@@ -50,6 +52,7 @@ class NetworkFile:
     input_multiple: int
     output: str
     feature_dim: int
+    inner_dims: tuple[int, ...]
     mean_token: np.ndarray | None
     licence: str
 
@@ -83,6 +86,7 @@ def open_network(
         input_multiple=known.stride,
         output=known.output,
         feature_dim=known.layer_dims.get(layer, known.feature_dim),
+        inner_dims=known.inner_dims if layer == known.layer else (),
         mean_token=known.mean_token(layer),
         licence=known.licence,
     )

@@ -55,6 +55,7 @@ class ZooEntry:
     int8_cosine: tuple[float, ...] = ()
     note: str = ""
     mean_tokens: str = ""
+    inner_dims: tuple[int, ...] = ()
     layer_dims: dict[int, int] = field(default_factory=dict)
     layer_strides: dict[int, int] = field(default_factory=dict)
     build: dict[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from edge_claid.errors import MachineError, UsageError
 
 
 class OnnxRunner:
-    """Runs one ONNX file: one float32 input (B, 3, H, W), any of its sizes free or fixed, and one output.
+    """Runs one ONNX file: one float32 input (B, 3, H, W), any of its sizes free or fixed.
 
     path: the ONNX file. threads: how many it computes on; None for one per core of this process.
     providers: ONNX Runtime's execution providers, in order of preference; none is left out silently.
@@ -43,10 +43,10 @@ class OnnxRunner:
         if not self._path.is_file():
             raise MachineError(f"no network file {self._path}: run `edge-claid models fetch`")
         self._session = self._open()
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4 or len(outputs) != 1:
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
             self._session = None
-            raise MachineError(f"{self._path} is not a network with one float32 image input and one output")
+            raise MachineError(f"{self._path} is not a network with one float32 image input")
         self._input = inputs[0].name
         self._sizes = [size if isinstance(size, int) else None for size in inputs[0].shape]
         return self
@@ -58,6 +58,10 @@ class OnnxRunner:
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """See Runner.run. Raises UsageError for a batch that the network cannot take."""
+        return self.run_all(batch)[0]
+
+    def run_all(self, batch: np.ndarray) -> list[np.ndarray]:
+        """See Runner.run_all. Raises UsageError for a batch that the network cannot take."""
         if self._session is None:
             raise RuntimeError("OnnxRunner.run outside its with block")
         if batch.dtype != np.float32 or batch.ndim != 4 or 0 in batch.shape:
@@ -65,10 +69,10 @@ class OnnxRunner:
         if any(want not in (None, size) for want, size in zip(self._sizes, batch.shape, strict=True)):
             raise UsageError(f"{self._path.name} takes an input of {self._sizes} (None: any), not {list(batch.shape)}")
         try:
-            (output,) = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
+            outputs: list[np.ndarray] = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
         except _RUNTIME_ERRORS as error:
             raise UsageError(f"{self._path.name} failed on an input of {batch.shape}: {_first_line(error)}") from error
-        return output
+        return outputs
 
     def _open(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()

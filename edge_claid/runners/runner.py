@@ -11,7 +11,7 @@ import numpy as np
 class Runner(Protocol):
     """One network, ready on one device.
 
-    To add a runner: one file beside this one with these three methods, and the tests in tests/runners on it.
+    To add a runner: one file beside this one with these four methods, and the tests in tests/runners on it.
     """
 
     def __enter__(self) -> Runner:
@@ -23,8 +23,11 @@ class Runner(Protocol):
         """Gives it back."""
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """The network's output for a batch.
+        """The network's first output for a batch.
 
         batch: (B, 3, H, W) float32, normalised as the network wants it. Returns (B, …) float32, the caller's to keep.
         Raises UsageError for a batch of another shape or dtype.
         """
+
+    def run_all(self, batch: np.ndarray) -> list[np.ndarray]:
+        """All outputs for a batch, in the network's order; otherwise as ``run``."""

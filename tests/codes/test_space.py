@@ -86,3 +86,19 @@ def test_small_galleries_get_a_projection_they_can_carry(descriptors):
     assert small_projection(descriptors[:10]).width == 48
     assert small_projection(descriptors[:100]).width == 25
     assert small_projection(descriptors[:1]).project(descriptors[:1]).shape == (1, 48)
+
+
+def test_parts_keep_their_share_of_the_variance(descriptors):
+    loud = np.concatenate([descriptors[:, :16] * 0.8, descriptors[:, 16:] * 0.6], axis=1).astype(np.float32)
+    projection = fit_whitening(loud, 48, power=0.5, parts=(16, 32))
+    centred = loud - projection.mean
+    kept = [float(((centred[:, p] @ projection.matrix[p]) ** 2).sum()) for p in (slice(0, 16), slice(16, 48))]
+    norms = [float((loud[:, p] ** 2).sum()) for p in (slice(0, 16), slice(16, 48))]
+    assert kept[0] / sum(kept) == pytest.approx(norms[0] / sum(norms), abs=1e-3)
+    whole = fit_whitening(loud, 48, power=0.5)
+    assert not np.allclose(np.abs(whole.matrix), np.abs(projection.matrix), rtol=0.1)
+
+
+def test_parts_must_make_up_the_descriptor(descriptors):
+    with pytest.raises(UsageError, match="parts"):
+        fit_whitening(descriptors, 8, power=0.5, parts=(16, 16))

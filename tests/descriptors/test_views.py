@@ -7,7 +7,6 @@ import pytest
 
 from edge_claid.descriptors.pool import cells_from_pixels
 from edge_claid.descriptors.views import augmented_view
-from edge_claid.records import FeatureMap
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -35,8 +34,8 @@ def test_views_differ_and_repeat_by_seed():
 
 
 def test_boxes_become_cells_inside_the_map():
-    feature_map = FeatureMap(np.zeros((1, 10, 20), np.float32), (400, 100))
-    cells = cells_from_pixels(np.array([[0, 0, 400, 100], [390, 95, 399, 99], [40, 20, 80, 60]]), feature_map, 1.0)
+    boxes = np.array([[0, 0, 400, 100], [390, 95, 399, 99], [40, 20, 80, 60]])
+    cells = cells_from_pixels(boxes, (10, 20), (400, 100), 1.0)
     np.testing.assert_allclose(cells[0], [0, 0, 20, 10])
     np.testing.assert_allclose(cells[1], [19, 9, 20, 10], atol=1e-5)
     np.testing.assert_allclose(cells[2], [2, 2, 4, 6])

@@ -30,6 +30,14 @@ def test_regions_that_agree_outvote_a_lone_best_one():
     assert agreed_region(boxes, scores, temperature=0.001) == 0
 
 
+def test_of_two_alike_the_one_of_the_query_s_shape_is_taken():
+    boxes = np.array([[0, 0, 40, 10], [100, 0, 110, 40]], float)
+    scores = np.array([0.80, 0.79])
+    assert agreed_region(boxes, scores, 0.1) == 0
+    assert agreed_region(boxes, scores, 0.1, aspect=0.25) == 1
+    assert agreed_region(boxes, np.array([0.80, 0.40]), 0.1, aspect=0.25) == 0
+
+
 @given(
     st.lists(st.tuples(*[st.floats(0, 500)] * 2, *[st.floats(1, 200)] * 2, st.floats(-1, 1)), min_size=1, max_size=30)
 )

@@ -9,6 +9,7 @@ from conftest import lite_state
 
 from edge_claid.errors import BuildError
 from edge_claid.models.efficientnet import blocks_of, efficientnet_lite_onnx, rounded_channels
+from edge_claid.models.zoo import entry
 
 # Activations of the random networks reach hundreds before they are clipped at 6: float32 keeps four digits of them.
 # Padding on the wrong side, or a wrong fold, differs by whole units.
@@ -67,6 +68,33 @@ def test_stride_16_is_the_last_block_before_the_stride_32_stage():
     found = run(efficientnet_lite_onnx(state, width=1, depth=1, stride=16), image)
     assert found.shape == (1, 112, 6, 4)
     np.testing.assert_allclose(found, x.numpy(), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_inner_maps_are_what_the_next_stage_s_first_block_expands_to(name):
+    torch = pytest.importorskip("torch")
+    width, depth = VARIANTS[name]
+    state = lite_state(width, depth)
+    image = np.random.default_rng(4).normal(size=(1, 3, 96, 64)).astype(np.float32)
+    network = reference(name, state, None)
+    expected = {}
+    with torch.no_grad():
+        x = network._swish(network._bn0(network._conv_stem(torch.from_numpy(image))))
+        for index, block in enumerate(blocks_of(width, depth)):
+            inner = network._blocks[index]
+            if block.stride == 2:
+                expected[image.shape[2] // x.shape[2]] = inner._swish(inner._bn0(inner._expand_conv(x))).numpy()
+            x = inner(x)
+    session = onnxruntime.InferenceSession(efficientnet_lite_onnx(state, width=width, depth=depth).SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    assert names == ["map", "inner16", "inner8"]
+    found = session.run(None, {"image": image})
+    assert [tuple(output.shape[1:]) for output in found[1:]] == [
+        (dim, 96 // stride, 64 // stride) for dim, stride in zip(entry(name).inner_dims, (16, 8), strict=True)
+    ]
+    for stride, output in zip((16, 8), found[1:], strict=True):
+        assert (output > 0).mean() > 0.1
+        np.testing.assert_allclose(output, expected[stride], atol=TOLERANCE)
 
 
 def test_channels_round_as_tensorflow_rounds():
