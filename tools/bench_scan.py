@@ -5,8 +5,9 @@
 
 Thirty regions an image; ours gives the k nearest images, the peers the k nearest regions. Our answer is compared with
 that of the float tables. Medians over --repeats interleaved runs; *_min are the least. ``read_gb_per_s`` is what one
-thread reads from memory by numpy's sum or maximum, ``codes_gb_per_s`` our codes, each counted once a query. --all runs what
-docs/scan.md tells of, every kernel of this machine. Figures go to benchmarks/results/scan.json, a part for each case.
+thread reads from memory by numpy's sum or maximum, ``codes_gb_per_s`` our codes, each counted once a query. --all runs
+what docs/scan.md tells of, every kernel of this machine. Figures go to benchmarks/results/scan.json, a part for each
+case.
 """
 
 from __future__ import annotations
