@@ -124,7 +124,12 @@ def require_spacing(gallery: Gallery, root: Root, every: float) -> None:
     with gallery.writing() as connection:
         marks = (UNFINISHED, root.id, b"#t=")
         connection.execute("UPDATE images SET mtime_ns = ? WHERE root = ? AND instr(path, ?) > 0", marks)
-        identity.write_meta(connection, **{key: f"{every:g}"})
+        note_spacing(connection, root.id, every)
+
+
+def note_spacing(connection: sqlite3.Connection, root_id: int, every: float) -> None:
+    """Seconds between key frames below a root; in a transaction."""
+    identity.write_meta(connection, **{f"video_every.{root_id}": f"{every:g}"})
 
 
 def spacing(gallery: Gallery, root_id: int) -> float | None:

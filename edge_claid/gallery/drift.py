@@ -6,6 +6,7 @@ twice for the comparison, and descriptors need not be kept for it.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
 
 TRAINED_ON = 40_000  # regions a code space is trained on at most
 NEWEST = 1_000  # images whose error stands for that of what comes now
-LEAST_REGIONS = 500  # fewer new regions than these, about fifteen images, tell of the images and not of the gallery
+LEAST_NEW = 0.05  # share of new regions below which one odd picture would speak for all
+# A gallery whose codes lose a quarter more than they had to; what training anew gains there: tools/bench_drift.py.
 LIMIT = 1.25
+# Regions a code book was not trained on lose more than those it was by a factor of 1 + (SCALE / n) ** POWER for n
+# regions trained on; fitted to 3,300, 7,800 and 16,000 regions of photographs, with codes of 16 bytes.
+SCALE, POWER = 4_225, 0.85
 
 
 @dataclass(frozen=True)
@@ -24,14 +29,14 @@ class Drift:
     """Mean squared quantisation errors per region, of projected descriptors of unit norm.
 
     at_training: of all images when the code space was adopted. newest: of up to NEWEST images enrolled since.
-    expected: what new images like the old ones would lose to a code book trained on the gallery of today.
-    regions: of the newest images. ratio: newest / expected. drifted: the code space should be trained anew.
+    present: of all images now. expected: of all images, were a code book trained on them and they like the old ones.
+    ratio: present / expected. drifted: the code space should be trained anew.
     """
 
     at_training: float
     newest: float
+    present: float
     expected: float
-    regions: int
     ratio: float
     drifted: bool
 
@@ -42,30 +47,33 @@ def read_drift(connection: sqlite3.Connection) -> Drift | None:
     if space is None or not isinstance(space[0], float) or not space[0] > 0:
         return None
     at_training, last = space[0], space[1] or 0
-    weighted, regions = connection.execute(
-        "SELECT sum(residual * regions), sum(regions) FROM (SELECT c.residual, i.regions FROM images i"
-        " JOIN codes c ON c.image = i.id WHERE i.id > ? AND i.displaced = 0 AND c.residual IS NOT NULL"
-        " ORDER BY i.id DESC LIMIT ?)",
-        (last, NEWEST),
-    ).fetchone()
-    if not regions:
+    measured = (
+        "SELECT sum(residual * regions) / sum(regions) FROM (SELECT c.residual, i.regions FROM images i"
+        " JOIN codes c ON c.image = i.id WHERE i.displaced = 0 AND c.residual IS NOT NULL AND i.id > ?"
+        " ORDER BY i.id DESC LIMIT ?)"
+    )
+    newest = connection.execute(measured, (last, NEWEST)).fetchone()[0]
+    if newest is None:
         return None
-    before, now = connection.execute(
-        "SELECT sum(regions) FILTER (WHERE id <= ?), sum(regions) FROM images", (last,)
-    ).fetchone()
-    newest, expected = weighted / regions, expected_error(at_training, before or 0, now)
-    ratio = newest / expected
-    return Drift(at_training, newest, expected, regions, ratio, regions >= LEAST_REGIONS and ratio > LIMIT)
+    present = connection.execute(measured, (-1, -1)).fetchone()[0]
+    counts = "SELECT sum(regions) FILTER (WHERE id <= ?), sum(regions) FROM images WHERE displaced = 0"
+    before, now = connection.execute(counts, (last,)).fetchone()
+    expected = at_training * error_factor(now) / error_factor(before or 0)
+    ratio = present / expected
+    drifted = ratio > LIMIT and now - (before or 0) >= LEAST_NEW * now
+    return Drift(at_training, newest, present, expected, ratio, drifted)
 
 
-def expected_error(at_training: float, trained_on: int, now: int) -> float:
-    """Error of images that were not trained on, for a code book trained on ``now`` regions.
+def error_factor(regions: int) -> float:
+    """Error of a gallery of so many regions in a code book trained on it, beside that of one of endlessly many.
 
-    at_training: error of the very regions trained on, ``trained_on`` of them. A codeword is the mean of n / 256 of
-    them: these lie nearer to it than to the true mean by a share of 256 / n, others farther by as much.
+    Those trained on lie nearer to their codewords than to the true ones, by as much as others lie farther; of a gallery
+    larger than TRAINED_ON some were not trained on.
     """
-    known, all_of_it = (256 / min(max(count, 512), TRAINED_ON) for count in (trained_on, now))
-    return at_training / (1 - known) * (1 + all_of_it)
+    trained = min(max(regions, 512), TRAINED_ON)
+    apart = math.sqrt(1 + (SCALE / trained) ** POWER)
+    share = trained / max(regions, trained)
+    return share / apart + (1 - share) * apart
 
 
 def drift_of(gallery: Gallery) -> Drift | None:
@@ -82,6 +90,6 @@ def drift_warning(gallery: Gallery) -> str | None:
     more = round(100 * (drift.ratio - 1))
     way = "retrain" if gallery.info().keep_descriptors else "reencode"
     return (
-        f"gallery {gallery.path} has outgrown its code book: new images lose {more} % more than to one "
-        f"trained on all; `edge-claid gallery {way} {gallery.path}` trains it anew"
+        f"gallery {gallery.path} has outgrown its code book: its codes lose {more} % more than in one trained on all "
+        f"of it; `edge-claid gallery {way} {gallery.path}` trains it anew"
     )

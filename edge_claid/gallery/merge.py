@@ -22,6 +22,9 @@ from edge_claid.gallery.rows import ImageRow, matrix_from_bytes, name_bytes
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.verify import verify
 
+# What an empty gallery takes over of a source; the rest of its notes are about its own images.
+_IDENTITY = ("pipeline_id", "describe_settings", "descriptor_dim", "keep_descriptors")
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -142,7 +145,7 @@ class _Merge:
     def _settle_identity(self) -> None:
         ours, theirs = identity.read_meta(self._ours), identity.read_meta(self._theirs)
         if "pipeline_id" not in ours:
-            identity.write_meta(self._ours, **theirs)
+            identity.write_meta(self._ours, **{key: theirs[key] for key in _IDENTITY if key in theirs})
         elif "pipeline_id" in theirs:
             _require_one_pipeline(self._into, ours, self._source, theirs)
         self._keep = identity.read_meta(self._ours).get("keep_descriptors") == "1"

@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections import Counter
 
+from edge_claid.gallery.clips import note_spacing, spacing
 from edge_claid.gallery.roots import Root, all_roots
 from edge_claid.gallery.rows import ImageRow, name_bytes
 from edge_claid.gallery.store import Gallery
@@ -59,6 +60,9 @@ class Places:
             (name_bytes(name), name_bytes(root.location), root.volume),
         ).lastrowid
         assert added is not None
+        every = spacing(self._source, root.id)
+        if every is not None:
+            note_spacing(self._ours, added, every)
         return added
 
 

@@ -6,16 +6,16 @@ and the old gallery answers until the new one is complete.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from edge_claid.errors import GalleryError
 from edge_claid.gallery import identity
-from edge_claid.gallery.connection import plain_errors
+from edge_claid.gallery.clips import file_of
 from edge_claid.gallery.enroll import Describer, EnrollOptions, enroll
 from edge_claid.gallery.outcome import Outcome, Summary
+from edge_claid.gallery.replace import remove_database
 from edge_claid.gallery.roots import Root, all_roots
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.survey import FileSource
@@ -24,11 +24,14 @@ _CONTENT = ("codes", "descriptors", "masks", "regions")
 
 
 def enrolled_files(gallery: Gallery) -> list[tuple[Root, list[str]]]:
-    """Every root with the paths of its images, to be read again."""
-    paths: dict[int, list[str]] = {}
+    """Every root with the files of its images, to be read again; a video once for all its key frames."""
+    roots = {root.id: root for root in all_roots(gallery)}
+    files: dict[int, dict[str, None]] = {}
     for row in gallery.images():
-        paths.setdefault(row.root_id, []).append(row.path)
-    return [(root, paths[root.id]) for root in all_roots(gallery) if root.id in paths]
+        location = roots[row.root_id].location
+        file = file_of(os.path.join(location, row.path))
+        files.setdefault(row.root_id, {})[os.path.relpath(file, location)] = None
+    return [(root, list(files[root.id])) for root in roots.values() if root.id in files]
 
 
 def reencode(
@@ -57,7 +60,7 @@ def reencode(
             "bring them back, or remove those images with --drop-missing. Nothing was changed"
         )
     _change_over(gallery, beside)
-    _delete(beside)
+    remove_database(beside)
     return summary
 
 
@@ -68,7 +71,7 @@ def _forget_other_pipeline(beside: str, pipeline: Describer) -> None:
             with Gallery.open(beside, "r") as earlier:
                 earlier.require_pipeline(pipeline.id, pipeline.describe_settings)
         except GalleryError:
-            _delete(beside)
+            remove_database(beside)
 
 
 def _change_over(gallery: Gallery, beside: str) -> None:
@@ -93,12 +96,6 @@ def _change_over(gallery: Gallery, beside: str) -> None:
         # Ids of the fresh gallery mean nothing here.
         run("UPDATE code_spaces SET newest = (SELECT max(id) FROM images)")
         meta = dict(run("SELECT key, value FROM fresh.meta").fetchall())
-        identity.write_meta(connection, **meta)
+        # Other notes name its roots by their ids there.
+        identity.write_meta(connection, **{key: value for key, value in meta.items() if "." not in key})
     gallery.forget_space()
-
-
-def _delete(path: str) -> None:
-    with plain_errors(path):
-        for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(path + suffix)

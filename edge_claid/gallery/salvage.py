@@ -14,7 +14,7 @@ from edge_claid.gallery.rows import MOST_REGIONS, checksum, name_from_bytes
 from edge_claid.gallery.store import Gallery
 
 _AT_ONCE = 500  # rows that are committed together
-_META = {"pipeline_id", "describe_settings", "descriptor_dim", "keep_descriptors"}
+_IDENTITY = {"pipeline_id", "describe_settings", "descriptor_dim"}
 
 _NUMBER = float | int | None
 _WORDS = (str | None, str | None, _NUMBER, _NUMBER)  # label, time, place
@@ -61,7 +61,7 @@ def salvage(path: str, into: Gallery) -> Salvage:
     found = Salvage()
     with Pages(path) as pages:
         _read_indices(pages, found)
-        if not {"pipeline_id", "describe_settings", "descriptor_dim"} <= found.meta.keys():
+        if not found.meta.keys() >= _IDENTITY:
             raise GalleryError(
                 f"gallery {path}: it cannot be told any more which pipeline made it; restore it from a copy, "
                 "or enrol the pictures into a new gallery"
@@ -107,7 +107,7 @@ def _rows(pages: Pages) -> Iterator[tuple[str, tuple[Value, ...]]]:
 def _read_indices(pages: Pages, found: Salvage) -> None:
     for values in pages.index_rows():
         match values:
-            case (str(key), str(value)) if key in _META:
+            case (str(key), str(value)):
                 found.meta[key] = value
             case (bytes(content_hash), int(image_id)):
                 found.hashes[image_id] = content_hash

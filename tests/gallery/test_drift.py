@@ -12,7 +12,7 @@ from made_up import DIM, described
 from edge_claid.codes.space import train_space
 from edge_claid.config import CodeSettings
 from edge_claid.gallery.batch import residual
-from edge_claid.gallery.drift import LEAST_REGIONS, LIMIT, drift_of, drift_warning
+from edge_claid.gallery.drift import LIMIT, TRAINED_ON, drift_of, drift_warning, error_factor
 from edge_claid.gallery.roots import register_root
 from edge_claid.gallery.rows import NewImage
 from edge_claid.gallery.store import Gallery
@@ -56,10 +56,11 @@ def test_like_images_do_not_drift_and_others_do(path: Path, directions: np.ndarr
         others = drift_of(gallery)
         warning = drift_warning(gallery)
         assert gallery.info().drift == others
-    assert alike.regions == 30 * 40
     assert 0.5 < alike.ratio < LIMIT
+    assert alike.at_training < alike.present < alike.newest
     assert not alike.drifted
     assert others.ratio > 2 * alike.ratio
+    assert others.newest > others.present
     assert others.drifted
     assert "gallery retrain" in warning
     assert str(path) in warning
@@ -90,10 +91,17 @@ def test_training_anew_settles_it(path: Path, directions: np.ndarray) -> None:
         assert not drift_of(gallery).drifted
 
 
-def test_a_few_regions_tell_nothing(path: Path, directions: np.ndarray) -> None:
+def test_a_few_regions_change_little(path: Path, directions: np.ndarray) -> None:
     with Gallery.open(path, "rw") as gallery:
-        gallery.add([image_of(500, directions[6:], LEAST_REGIONS - 1)])
+        gallery.add([image_of(500, directions[6:], 20)])
         drift = drift_of(gallery)
-        assert drift.ratio > LIMIT
+        assert drift.newest > 2 * drift.at_training
         assert not drift.drifted
         assert drift_warning(gallery) is None
+
+
+def test_a_large_gallery_is_trained_on_a_part() -> None:
+    factors = [error_factor(regions) for regions in (600, 5_000, TRAINED_ON, 10 * TRAINED_ON, 1000 * TRAINED_ON)]
+    assert factors == sorted(factors)
+    assert factors[0] < 0.5
+    assert factors[2] < 1 < factors[3] < factors[4] < 1.1

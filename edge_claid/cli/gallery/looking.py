@@ -62,6 +62,6 @@ def _in_words(drift: Drift | None) -> str:
         return "none measured"
     verdict = "; has outgrown its code book: `gallery retrain`" if drift.drifted else ""
     return (
-        f"new images lose {drift.newest:.4f} to their codes, a code book trained now would cost them "
-        f"{drift.expected:.4f} ({drift.ratio:.2f} times){verdict}"
+        f"its codes lose {drift.present:.4f} (new ones {drift.newest:.4f}), in a code book trained now they would lose "
+        f"{drift.expected:.4f}{verdict}"
     )

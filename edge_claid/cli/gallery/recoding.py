@@ -11,6 +11,7 @@ from edge_claid.cli.enroll import open_pipeline, tell_outcome, tell_summary, wit
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath
 from edge_claid.cli.printing import print_json
 from edge_claid.frames.folder import PictureFiles
+from edge_claid.gallery.clips import spacing
 from edge_claid.gallery.drift import drift_of
 from edge_claid.gallery.enroll import EnrollOptions
 from edge_claid.gallery.recode import require_descriptors
@@ -33,7 +34,12 @@ def reencode(
     with Gallery.open(gallery, "rw") as store, open_pipeline() as pipeline:
         keep = store.info().keep_descriptors
         sources = [
-            PictureFiles(root.location, root.location, [f"{root.location}/{path}" for path in paths])
+            PictureFiles(
+                root.location,
+                root.location,
+                [f"{root.location}/{path}" for path in paths],
+                video_every=spacing(store, root.id),
+            )
             for root, paths in enrolled_files(store)
         ]
         options = with_training(EnrollOptions(keep_descriptors=keep), code_bytes)
