@@ -42,8 +42,8 @@ def without_credentials(uri: str) -> str:
     return _SECRET.sub(r"\1***", re.sub(r"://[^\s\"']*@", "://***@", uri))
 
 
-def live_address(uri: str) -> Address:
-    """Take a live source's address apart.
+def live_address(uri: str, *, there: bool = True) -> Address:
+    """Take a live source's address apart. there: a camera must be there already.
 
     Raises UsageError where it is malformed, SourceLostError where it names a camera that is not there.
     """
@@ -57,7 +57,10 @@ def live_address(uri: str) -> Address:
         return Address(shown, _pipeline(uri[4:].strip(), shown))
     if kind == "csi":
         return Address(shown, _csi(uri[6:], shown))
-    return Address(shown, _v4l2(f"/dev/video{int(uri)}" if uri.isdigit() else uri[7:], shown))
+    settings = _v4l2(f"/dev/video{int(uri)}" if uri.isdigit() else uri[7:], shown)
+    if there and not os.path.exists(settings["place"]):
+        raise SourceLostError(f"{shown}: no such camera (`edge-claid sources` lists those there are)")
+    return Address(shown, settings)
 
 
 def _rtsp(uri: str, shown: str) -> dict[str, Any]:
@@ -95,8 +98,6 @@ def _v4l2(rest: str, shown: str) -> dict[str, Any]:
     device, wanted = _options(rest, shown, ("size", "rate", "format"))
     if not device.startswith("/dev/"):
         raise UsageError(f"{shown}: a V4L2 camera is 0, 1, … or v4l2:///dev/video0")
-    if not os.path.exists(device):
-        raise SourceLostError(f"{shown}: no such camera (`edge-claid sources` lists those there are)")
     names = {"size": "video_size", "rate": "framerate", "format": "input_format"}
     options = {names[key]: value for key, value in wanted.items()}
     return {"grabber": "ffmpeg", "format": "v4l2", "place": device, "options": options}

@@ -58,5 +58,5 @@ def open_stream(
     uri = os.fspath(uri)
     if not is_live(uri):
         return FileStream(open_source(uri, limits))
-    address = live_address(uri)
+    address = live_address(uri, there=not wait)
     return LiveStream(address, max_reconnects=max_reconnects, wait=wait, patience=patience, limits=limits)

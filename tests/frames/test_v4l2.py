@@ -71,6 +71,17 @@ def test_closing_one_that_never_answers(fake_camera: FakeCamera) -> None:
     assert process.returncode is not None
 
 
+def test_waiting_for_one_that_is_not_plugged_in_yet(fake_camera: FakeCamera) -> None:
+    fake_camera.unplug()
+    with pytest.raises(SourceLostError, match="no such camera"):
+        open_stream(fake_camera.uri)
+    with open_stream(fake_camera.uri, patience=QUICK, wait=True) as stream:
+        waiting, _ = next_state(stream, "reconnecting")
+        assert "no such camera" in waiting.reason
+        fake_camera.plug()
+        next_frame(stream)
+
+
 def test_what_is_no_camera() -> None:
     with open_stream("v4l2:///dev/null", patience=QUICK) as stream, pytest.raises(SourceLostError, match="no camera"):
         next_frame(stream)
