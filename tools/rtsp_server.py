@@ -87,6 +87,11 @@ def serve(arguments: argparse.Namespace) -> None:
     factory = GstRtspServer.RTSPMediaFactory.new()
     factory.set_launch(f"( {arguments.pipeline} )")
     factory.set_shared(True)
+    if arguments.udp:
+        gi.require_version("GstRtsp", "1.0")
+        from gi.repository import GstRtsp
+
+        factory.set_protocols(GstRtsp.RTSPLowerTrans.UDP)
     server.get_mount_points().add_factory("/cam", factory)
     if arguments.user is not None:
         _require_login(GstRtspServer, server, factory, arguments.user, arguments.password)
@@ -113,5 +118,6 @@ if __name__ == "__main__":
     parser.add_argument("--port", default=8554, type=int)
     parser.add_argument("--user")
     parser.add_argument("--password", default="")
+    parser.add_argument("--udp", action="store_true", help="know no other transport than UDP")
     parser.add_argument("--pipeline", default=PICTURE + ENCODED)
     serve(parser.parse_args())

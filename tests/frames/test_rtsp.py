@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tls_proxy import TlsProxy
 from waiting import QUICK, next_frame, next_state
 
 from edge_claid.errors import SourceLostError
@@ -117,6 +120,23 @@ def test_login(rtsp_server: MakeServer, login: str, caplog: pytest.LogCaptureFix
             assert "s3cr" not in str(refused.value)
         assert "s3cr" not in stream.shown
     assert "s3cr" not in caplog.text
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_encrypted(rtsp_server: MakeServer, tmp_path: Path) -> None:
+    proxy = TlsProxy(rtsp_server().port, tmp_path)
+    try:
+        with open_stream(f"rtsps://127.0.0.1:{proxy.port}/cam", patience=QUICK) as stream:
+            assert next_frame(stream).frame.size == (160, 120)
+            next_frame(stream)
+    finally:
+        proxy.close()
+
+
+def test_a_camera_that_knows_only_udp(rtsp_server: MakeServer) -> None:
+    with open_stream(rtsp_server("--udp").url, patience=QUICK) as stream:
+        assert next_frame(stream).frame.size == (160, 120)
+        next_frame(stream)
 
 
 def test_nobody_there(rtsp_server: MakeServer) -> None:
