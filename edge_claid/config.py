@@ -56,7 +56,7 @@ class NetworkSettings:
     vit_side: int = 448
     descriptor: str = "efficientnet-lite0"
     descriptor_side: int = 896
-    descriptor_growth: float = 0.0
+    descriptor_growth: float = 2.0
 
 
 @dataclass(frozen=True)

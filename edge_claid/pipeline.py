@@ -90,8 +90,7 @@ class Pipeline:
                 "parts": self._pooling.parts([self._convolutional.feature_dim, *self._convolutional.inner_dims]),
             },
             "descriptor_side": networks.descriptor_side,
-            # Without a limit as before there was one: galleries made then stay valid.
-            **({"descriptor_growth": networks.descriptor_growth} if networks.descriptor_growth else {}),
+            "descriptor_growth": networks.descriptor_growth,
             "regions": asdict(self.settings.regions),
             "pooling": {key: str(value) for key, value in asdict(self.settings.descriptors).items()},
         }
