@@ -191,11 +191,22 @@ class Survey:
         finding.row = known
         if same_place and not known.displaced:
             finding.status = "unchanged"
-        elif self._lost_its_file(known):
+        elif self._lost_its_file(known) or self._renamed_in_case(known, finding):
             finding.status, finding.reason = "moved", f"was {place}"
         else:
             finding.status, finding.copy = "unchanged", True
             finding.reason = f"same content as {known.root}/{place}"
+
+    def _renamed_in_case(self, row: ImageRow, finding: Finding) -> bool:
+        """True where a file system that ignores case still finds the file by a name that it no longer has."""
+        root = finding.root
+        if root is None or row.root_id != root.id or row.path.casefold() != finding.relative.casefold():
+            return False
+        folder, name = os.path.split(os.path.join(root.location, video_of(row.path)))
+        try:
+            return name not in os.listdir(folder)
+        except OSError:
+            return False
 
     def _lost_its_file(self, row: ImageRow) -> bool:
         """True where the image's own file is gone or holds something else; a medium that is absent proves nothing."""
