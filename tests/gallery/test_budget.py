@@ -67,7 +67,7 @@ def test_an_estimate_from_the_gallery_itself_is_close(gallery: Gallery, photos: 
 def test_refused_before_anything_is_written(gallery: Gallery, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Outcome] = []
     monkeypatch.setattr(budget, "free_bytes", lambda path: 1_000_000)
-    with pytest.raises(StorageError, match="only 1.0 MB") as refused:
+    with pytest.raises(StorageError, match=r"only 1\.0 MB") as refused:
         run(gallery, photos, told)
     assert refused.value.exit_code == 9
     monkeypatch.setattr(budget, "free_bytes", lambda path: 10**12)
