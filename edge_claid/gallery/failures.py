@@ -53,6 +53,10 @@ def _translated(path: str, error: sqlite3.Error) -> EdgeClaidError:
             f"gallery {path}: its file or folder cannot be read or written ({error}); "
             "check the medium and run the same command again: what was committed before is safe"
         )
+    trouble = medium.read_trouble(path)
+    if trouble is not None:
+        # SQLite takes a disk that cannot be read for a damaged file.
+        return StorageError(f"gallery {path} cannot be read ({trouble}): its medium is failing, or was removed")
     return GalleryError(f"gallery {path} is damaged ({error}); `edge-claid gallery verify` says what is sound")
 
 

@@ -61,6 +61,17 @@ def free_bytes(path: str) -> int | None:
     return status.f_bavail * status.f_frsize
 
 
+def read_trouble(path: str) -> str | None:
+    """What the system says when the whole file is read, None where it can be."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
+    except OSError as error:
+        return error.strerror
+    return None
+
+
 def require_writable(path: str) -> None:
     """Raises StorageError with the fix where a gallery at ``path`` can be read at most."""
     folder = folder_of(path)
