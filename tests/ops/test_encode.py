@@ -60,6 +60,22 @@ def test_rotation_equals_reference(isa, width):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("rows", "width", "columns"), [(1, 1, 1), (9, 33, 16), (515, 100, 71), (6, 40, 256)])
+def test_projection_equals_reference(isa, rows, width, columns):
+    rng = np.random.default_rng(columns)
+    values, mean = rng.normal(size=(rows, width)).astype(np.float32), rng.normal(size=width).astype(np.float32)
+    values[-1] = mean
+    matrix = rng.normal(size=(width, columns)).astype(np.float32)
+    projected = reference.project(values, mean, matrix)
+    for threads in (1, 3):
+        found = _encode.project(values, mean, matrix, threads=threads, isa=isa)
+        np.testing.assert_array_equal(found, projected)
+    plain = (values.astype(np.float64) - mean) @ matrix
+    np.testing.assert_allclose(projected[:-1], plain[:-1] / np.linalg.norm(plain[:-1], axis=1)[:, None], atol=1e-5)
+    assert not projected[-1].any()
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_of_equally_near_codewords_the_lowest(isa):
     codewords = np.ones((1, 2, 256), np.float32)
     codewords[0, :, [40, 41, 90, 255]] = 0.0
@@ -72,5 +88,7 @@ def test_wrong_shapes_are_refused():
         _encode.lookup_tables(values[:, :4].copy(), codewords)
     with pytest.raises(ValueError, match="rotation"):
         _encode.rotate(values, np.eye(4, dtype=np.float32))
+    with pytest.raises(ValueError, match="mean and matrix"):
+        _encode.project(values, values[0, :3].copy(), np.eye(6, dtype=np.float32))
     with pytest.raises(ValueError, match="abacus"):
         _encode.rotate(values, np.eye(6, dtype=np.float32), isa="abacus")

@@ -17,6 +17,18 @@ def rotate(values: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     return rotated
 
 
+def project(values: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """normalise((values - mean) @ matrix), every sum over dimensions ascending in float32.
+
+    values: (N, D) float32. mean: (D,). matrix: (D, d). Returns (N, d) float32; a zero row stays zero.
+    """
+    product = rotate(values - mean, matrix)
+    squares = np.zeros(len(values), np.float32)
+    for column in product.T:
+        squares += column * column
+    return product / np.maximum(np.sqrt(squares), np.float32(1e-12))[:, None]
+
+
 def lookup_tables(values: np.ndarray, codewords: np.ndarray) -> np.ndarray:
     """Squared L2 distance of each subvector to each codeword of its subspace.
 

@@ -1,6 +1,7 @@
 #include "encode.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <stdexcept>
 #include <thread>
@@ -34,12 +35,35 @@ void split_rows(size_t rows, int threads, const std::function<void(size_t, size_
     for (std::thread& other : others) other.join();
 }
 
+void normalise(float* row, size_t columns) {
+    float square = 0.0f;
+    for (size_t d = 0; d < columns; ++d) square = square + row[d] * row[d];
+    const float norm = std::max(std::sqrt(square), 1e-12f);
+    for (size_t d = 0; d < columns; ++d) row[d] /= norm;
+}
+
 }  // namespace
 
 void rotate(const Kernel& kernel, const float* values, const float* rotation, size_t rows, size_t dimensions,
             int threads, float* rotated) {
     split_rows(rows, threads, [&](size_t start, size_t stop) {
-        kernel.rotate(values + start * dimensions, rotation, stop - start, dimensions, rotated + start * dimensions);
+        kernel.multiply(values + start * dimensions, rotation, stop - start, dimensions, dimensions,
+                        rotated + start * dimensions);
+    });
+}
+
+void project(const Kernel& kernel, const float* values, const float* mean, const float* matrix, size_t rows,
+             size_t width, size_t columns, int threads, float* projected) {
+    split_rows(rows, threads, [&](size_t start, size_t stop) {
+        std::vector<float> centred(kRows * width);
+        for (size_t row = start; row < stop; row += kRows) {
+            const size_t some = std::min(kRows, stop - row);
+            for (size_t r = 0; r < some; ++r)
+                for (size_t d = 0; d < width; ++d) centred[r * width + d] = values[(row + r) * width + d] - mean[d];
+            float* out = projected + row * columns;
+            kernel.multiply(centred.data(), matrix, some, width, columns, out);
+            for (size_t r = 0; r < some; ++r) normalise(out + r * columns, columns);
+        }
     });
 }
 

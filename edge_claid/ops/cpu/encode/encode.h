@@ -19,6 +19,10 @@ struct Shape {
 // values (rows, dimensions) @ rotation (dimensions, dimensions).
 void rotate(const Kernel& kernel, const float* values, const float* rotation, size_t rows, size_t dimensions,
             int threads, float* rotated);
+// normalise((values - mean) @ matrix): values (rows, width), mean (width), matrix (width, columns); the rows of the product
+// are divided by their L2 norm, summed over columns ascending; a zero row stays zero.
+void project(const Kernel& kernel, const float* values, const float* mean, const float* matrix, size_t rows,
+             size_t width, size_t columns, int threads, float* projected);
 // values (rows, subspaces * width), codewords (subspaces, width, 256) -> tables (rows, subspaces, 256).
 void lookup_tables(const Kernel& kernel, const float* values, const float* codewords, Shape shape, float* tables);
 // The same -> codes and squared distances (rows, subspaces); the lowest of equally near codewords.

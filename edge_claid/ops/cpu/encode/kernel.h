@@ -10,8 +10,9 @@ constexpr size_t kRows = 4;  // rows that a kernel takes together
 
 struct Kernel {
     const char* name;
-    // rotated[n][j] = sum over d ascending of values[n][d] * rotation[d][j].
-    void (*rotate)(const float* values, const float* rotation, size_t rows, size_t dimensions, float* rotated);
+    // product[n][j] = sum over d ascending of values[n][d] * matrix[d][j]; matrix is (width, columns).
+    void (*multiply)(const float* values, const float* matrix, size_t rows, size_t width, size_t columns,
+                     float* product);
     // distances[n][c] = sum over d ascending of (values[n * stride + d] - codewords[d][c])^2; rows <= kRows.
     void (*distances)(const float* values, size_t stride, size_t rows, const float* codewords, size_t width,
                       float* distances);

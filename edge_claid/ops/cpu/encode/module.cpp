@@ -15,6 +15,7 @@ namespace nb = nanobind;
 namespace {
 
 using Matrix = nb::ndarray<const float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
+using Vector = nb::ndarray<const float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
 using Codewords = nb::ndarray<const float, nb::shape<-1, -1, 256>, nb::c_contig, nb::device::cpu>;
 using Codes = nb::ndarray<const uint8_t, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 template <typename T>
@@ -45,6 +46,20 @@ Output<float> rotate(const Matrix& values, const Matrix& rotation, int threads, 
         encode::rotate(kernel, values.data(), rotation.data(), rows, dimensions, threads, out.get());
     }
     return owned(std::move(out), {rows, dimensions});
+}
+
+Output<float> project(const Matrix& values, const Vector& mean, const Matrix& matrix, int threads,
+                      const std::string& isa) {
+    const size_t rows = values.shape(0), width = values.shape(1), columns = matrix.shape(1);
+    if (mean.shape(0) != width || matrix.shape(0) != width)
+        throw std::invalid_argument("mean and matrix do not fit the values' dimensions");
+    const encode::Kernel& kernel = encode::kernel_named(isa);
+    std::unique_ptr<float[]> out(new float[rows * columns + 1]);
+    {
+        nb::gil_scoped_release release;
+        encode::project(kernel, values.data(), mean.data(), matrix.data(), rows, width, columns, threads, out.get());
+    }
+    return owned(std::move(out), {rows, columns});
 }
 
 Output<float> lookup_tables(const Matrix& values, const Codewords& codewords, const std::string& isa) {
@@ -98,6 +113,8 @@ std::vector<std::string> supported_isas() {
 
 NB_MODULE(_encode, m) {
     m.def("rotate", &rotate, nb::arg("values"), nb::arg("rotation"), nb::arg("threads") = 1, nb::arg("isa") = "auto");
+    m.def("project", &project, nb::arg("values"), nb::arg("mean"), nb::arg("matrix"), nb::arg("threads") = 1,
+          nb::arg("isa") = "auto");
     m.def("lookup_tables", &lookup_tables, nb::arg("values"), nb::arg("codewords"), nb::arg("isa") = "auto");
     m.def("nearest_codewords", &nearest_codewords, nb::arg("values"), nb::arg("codewords"), nb::arg("threads") = 1,
           nb::arg("isa") = "auto");
