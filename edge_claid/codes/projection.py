@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge_claid.errors import UsageError
+from edge_claid.ops.cpu import _encode
 
 PART_WIDTH = 256  # directions of a descriptor's part that are kept before the parts are reduced together
 MOST_ROWS = 8_000  # regions a small gallery's projection is fitted on at most, so that opening stays quick
