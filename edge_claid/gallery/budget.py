@@ -25,6 +25,8 @@ _MEASURED_FROM = 20  # pictures
 _ROW_BYTES = 1_500
 # A code space: projection 1280 x 256, rotation 256 x 256 and codewords 256 x 256, float32, and a little.
 _SPACE_BYTES = 2_000_000
+# Descriptors that wait lie in the file, and once more in the log when the code space takes their place.
+_WAITING_TWICE = 2.1
 # Left free for the write-ahead log and whatever else writes there: below it the run ends, with what it has stored.
 RESERVE_BYTES = 64_000_000
 
@@ -105,8 +107,7 @@ def estimate(
         region_bytes=region_bytes,
         image_bytes=rates.regions * region_bytes + _ROW_BYTES,
         growth=growth,
-        # A transaction lies in the log before it lies in the file.
-        peak=int(growth + 1.5 * waiting),
+        peak=int(growth + _WAITING_TWICE * waiting),
         free=free_bytes(path),
         memory=READ_BYTES + PIXEL_BYTES,
         search_memory=int((rates.stored_regions + regions) * (rates.code_bytes + BOX_BYTES + 4)),
