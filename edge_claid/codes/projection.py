@@ -31,7 +31,7 @@ class Projection:
         return self.matrix.shape[1]
 
     def project(self, values: np.ndarray) -> np.ndarray:
-        """(R, D) descriptors to (R, d) float32 of unit L2 norm; the same bits on every processor and any number of cores.
+        """(R, D) descriptors to (R, d) float32 of unit L2 norm, to the bit the same on every processor.
 
         A matrix product by a library would sum in the order that suits the machine, and codes would differ with it.
         Raises UsageError for another width.
