@@ -1,9 +1,13 @@
 """How likely a score means a true match, learned from the gallery's own pictures.
 
-True side: regions seen in augmented views of a picture, scored against that picture. False side: the same regions'
-best scores against pictures of other things (of other labels, where labels are known). Nothing is annotated for it.
-A gallery holds pairs of pictures of one thing that no label tells of: false scores beyond the median true one are held
-to be such pairs and left out, and the tail is fitted on quantiles, which a few that remain do not move.
+What is judged is a picture's best score for an item, as a frame of a stream is judged. False side: the best scores of
+pictures for items they do not show (of other labels; where nothing is labelled, for other pictures). True side:
+augmented views of a picture, scored for that picture's own item. Nothing is annotated for it.
+
+Two things keep this honest. A gallery holds pairs of pictures of one thing that no label tells of: the false side is a
+Gumbel distribution through the lower quantiles of the scores, which such pairs do not move. And a thing is met in other
+light and from other sides than any augmented view shows: half of the true side is spread evenly from the middle of the
+false scores up to the middle of the views'.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Protocol
 
@@ -22,6 +26,7 @@ from edge_claid.errors import EdgeClaidError
 from edge_claid.gallery import identity
 from edge_claid.gallery.region_lookup import look_up
 from edge_claid.gallery.roots import all_roots
+from edge_claid.gallery.rows import ImageRow
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 
@@ -29,7 +34,8 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 PICTURES, VIEWS = 48, 2  # pictures of the gallery that are looked at, and augmented views of each
-FEWEST = 30  # scores of either side under which nothing is said
+FEWEST_TRUE, FEWEST_WRONG = 4, 12  # scores of either side under which nothing is said
+SAMPLES = 200  # points each side of the curve is fitted on
 GROWTH = 2.0  # a gallery that has grown by this factor is calibrated anew: its best wrong score has risen
 _META = "calibration"
 
@@ -38,9 +44,9 @@ _META = "calibration"
 class Calibration:
     """Scores to probabilities.
 
-    slope, centre: of the logistic curve of a true match, at even odds that the thing is in the gallery at all.
-    place, spread: of the Gumbel distribution of the best wrong score in one picture. true, false: scores it was fitted
-    on. dropped: false scores held to be unlabelled true pairs. images: in the gallery then. space: code space, or "".
+    slope, centre: of the logistic curve of a true match, at even odds that the thing is in the picture at all.
+    place, spread: of the Gumbel distribution of a picture's best wrong score. true, false: scores it was fitted on.
+    images: in the gallery then. space: code space and labels it was measured with.
     """
 
     slope: float
@@ -49,9 +55,8 @@ class Calibration:
     spread: float
     true: int
     false: int
-    dropped: int
-    images: int
-    space: str
+    images: int = 0
+    space: str = ""
 
     @property
     def measured(self) -> bool:
@@ -86,7 +91,7 @@ class Calibration:
             if stored.pop("version") != VERSION:
                 return None
             numbers = {part.name: float(stored[part.name]) for part in fields(cls) if part.name != "space"}
-            counts = {name: int(numbers[name]) for name in ("true", "false", "dropped", "images")}
+            counts = {name: int(numbers[name]) for name in ("true", "false", "images")}
             found = cls(**{**numbers, **counts, "space": str(stored["space"])})  # type: ignore[arg-type]
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
@@ -101,29 +106,20 @@ class ViewDescriber(Protocol):
         """Descriptors (1 + count, R, D) of (file, boxes) and augmented views, in order; None: it cannot be read."""
 
 
-def fit(
-    true: np.ndarray,
-    false: np.ndarray,
-    worst: np.ndarray,
-    *,
-    images: int = 0,
-    space: str = "",
-    fewest_true: int = FEWEST,
-) -> Calibration | None:
-    """Fit on scores: true and false matches, (n,) each, and the best wrong score of each picture, (m,).
+def fit(true: np.ndarray, wrong: np.ndarray, *, images: int = 0, space: str = "") -> Calibration | None:
+    """Fit on pictures' best scores for an item they show, true (n,), and for items they do not show, wrong (m,).
 
     None where there are too few of them to say anything.
     """
-    if len(true) < fewest_true or len(false) < FEWEST or len(worst) < 8:
+    if len(true) < FEWEST_TRUE or len(wrong) < FEWEST_WRONG:
         return None
-    ceiling = float(np.median(true))
-    kept = false[false < ceiling]
-    if len(kept) < FEWEST:
-        return None
-    slope, centre = _logistic(true, kept)
-    place, spread = _gumbel(worst)
-    dropped = len(false) - len(kept)
-    return Calibration(slope, centre, place, spread, len(true), len(kept), dropped, images, space)
+    place, spread = _gumbel(wrong)
+    shares = (np.arange(SAMPLES) + 0.5) / SAMPLES
+    middle = place - spread * math.log(math.log(2.0))
+    elsewhere = np.linspace(middle, max(float(np.median(true)), middle + spread), SAMPLES)
+    seen = np.quantile(true, shares)
+    slope, centre = _logistic(np.concatenate([seen, elsewhere]), place - spread * np.log(-np.log(shares)))
+    return Calibration(slope, centre, place, spread, len(true), len(wrong), images, space)
 
 
 def _logistic(true: np.ndarray, false: np.ndarray) -> tuple[float, float]:
@@ -151,11 +147,11 @@ def _logistic(true: np.ndarray, false: np.ndarray) -> tuple[float, float]:
 
 
 def _gumbel(maxima: np.ndarray) -> tuple[float, float]:
-    """Place and spread of a Gumbel distribution through the quartiles below three quarters of the maxima.
+    """Place and spread of a Gumbel distribution through lower quantiles of the maxima.
 
-    Its quantile at p is place - spread log(-log p). The top quarter, where unlabelled true pairs are, has no say.
+    Its quantile at p is place - spread log(-log p). The top tenth, where unlabelled true pairs are, has no say.
     """
-    shares = np.array([0.1, 0.25, 0.5, 0.75])
+    shares = np.array([0.25, 0.5, 0.75, 0.9])
     levels = np.quantile(maxima, shares)
     reduced = -np.log(-np.log(shares))
     spread = float(
@@ -166,10 +162,10 @@ def _gumbel(maxima: np.ndarray) -> tuple[float, float]:
 
 
 def stored(gallery: Gallery) -> Calibration | None:
-    """The gallery's calibration, None where it has none that fits its code space and size."""
+    """The gallery's calibration, None where it has none that fits its code space, labels and size."""
     with gallery.reading() as connection:
         found = Calibration.from_json(identity.read_meta(connection).get(_META, ""))
-    fits = found is not None and found.space == _space_of(gallery) and len(gallery) <= GROWTH * max(found.images, 1)
+    fits = found is not None and found.space == _measured_with(gallery) and len(gallery) <= GROWTH * found.images
     return found if fits else None
 
 
@@ -182,27 +178,24 @@ def store(gallery: Gallery, calibration: Calibration) -> None:
 def calibrate(gallery: Gallery, search: GallerySearch, pipeline: ViewDescriber) -> Calibration | None:
     """Measure both sides on pictures spread evenly over the gallery; None where too few can be read."""
     rows = list(gallery.images())
-    spread = np.unique(np.linspace(0, len(rows) - 1, PICTURES).round().astype(int)) if rows else ()
-    chosen = [rows[i] for i in spread]
+    labels = {row.id: row.label for row in rows}
+    items = namable(labels)
+    chosen = _spread([row for row in rows if row.id in items], PICTURES // 2)
+    chosen += _spread([row for row in rows if row not in chosen], PICTURES - len(chosen))
     places = {root.id: root.location for root in all_roots(gallery)}
     pictures = [(os.path.join(places[row.root_id], row.path), gallery.regions(row.id).boxes) for row in chosen]
-    labels = {row.id: row.label for row in rows}
     log.info("calibrating: looking at %d of the gallery's pictures in several views", len(chosen))
-    true, false, worst = [], [], []
+    true: list[float] = []
+    wrong: list[float] = []
     for row, seen in zip(chosen, pipeline.described_views(pictures, VIEWS), strict=True):
-        if seen is None:
-            continue
-        for view in seen[1:]:
-            own, others = _sides(search, view, row.id, labels)
-            true.append(own)
-            if len(others):
-                false.append(others)
-                worst.append(others.max())
-    if not true or not false:
+        for view in () if seen is None else seen[1:]:
+            own, others = _best_scores(search, view, row.id, labels, items)
+            true += own
+            wrong += others
+    found = fit(np.array(true), np.array(wrong), images=len(rows), space=_measured_with(gallery))
+    if found is None:
         log.warning("too few pictures of the gallery can be read to calibrate it; `match` stays unknown")
-        return None
-    both = np.concatenate(true), np.concatenate(false)
-    return fit(*both, np.array(worst), images=len(rows), space=_space_of(gallery))
+    return found
 
 
 def calibrated(gallery: Gallery, search: GallerySearch, pipeline: ViewDescriber) -> Calibration | None:
@@ -219,20 +212,30 @@ def calibrated(gallery: Gallery, search: GallerySearch, pipeline: ViewDescriber)
     return found
 
 
-def _sides(
-    search: GallerySearch, queries: np.ndarray, image_id: int, labels: dict[int, str | None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of regions (R, D) of one image against it, and their best ones against images of other things."""
-    matches = look_up(search, queries, k=4, also=[image_id])
-    own = matches.image_ids == image_id
+def namable(labels: Mapping[int, str | None]) -> set[int]:
+    """Images whose items can be announced: those with a label, or all where none has one."""
+    labelled = {image for image, label in labels.items() if label}
+    return labelled or set(labels)
+
+
+def _spread(rows: list[ImageRow], count: int) -> list[ImageRow]:
+    places = np.unique(np.linspace(0, len(rows) - 1, max(count, 0)).round().astype(int)) if rows else ()
+    return [rows[place] for place in places]
+
+
+def _best_scores(
+    search: GallerySearch, queries: np.ndarray, image_id: int, labels: Mapping[int, str | None], items: set[int]
+) -> tuple[list[float], list[float]]:
+    """Best score of a view's regions (R, D) for its own item, where it is one, and for any other item."""
+    own = [image_id] if image_id in items else []
     label = labels.get(image_id)
-    other = np.array(
-        [i != image_id and (label is None or labels.get(int(i)) != label) for i in matches.image_ids], bool
-    )
-    wrong = matches.scores[:, other].max(axis=1) if other.any() else np.empty(0)
-    return matches.scores[:, own].ravel(), wrong
+    other = {image for image in items if image != image_id and (not label or labels[image] != label)}
+    matches = look_up(search, queries, k=2, also=own, only=other)
+    is_own = np.isin(matches.image_ids, own)
+    sides = (matches.scores[:, is_own], matches.scores[:, ~is_own])
+    return tuple([float(side.max())] if side.size else [] for side in sides)  # type: ignore[return-value]
 
 
-def _space_of(gallery: Gallery) -> str:
+def _measured_with(gallery: Gallery) -> str:
     space = gallery.space
-    return "" if space is None else space.id
+    return f"{'' if space is None else space.id} {'labels' if gallery.info().labels else ''}"

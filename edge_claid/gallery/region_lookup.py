@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,16 +22,23 @@ class Matches:
     scores: np.ndarray
 
 
-def look_up(search: GallerySearch, queries: np.ndarray, k: int, most: int = 48, also: Sequence[int] = ()) -> Matches:
+def look_up(
+    search: GallerySearch,
+    queries: np.ndarray,
+    k: int,
+    most: int = 48,
+    also: Sequence[int] = (),
+    only: Collection[int] | None = None,
+) -> Matches:
     """Score queries against the k images nearest to each of them, and images asked for by id.
 
     queries: (Q, D) descriptors. most: images in all; the nearest of any query come first. also: ids of images that are
-    scored whatever the scan says; ids that are not searched are left out.
+    scored whatever the scan says; ids that are not searched are left out. only: ids to search among, all where None.
     """
     with search.scoring() as (positions, scorer):
         if scorer is None or not len(queries) or not len(search):
             return Matches(np.empty(0, np.int64), np.empty((len(queries), 0)))
-        near = scorer.nearest_images(queries, min(k, len(search)))
+        near = scorer.nearest_images(queries, min(k, len(search)), None if only is None else positions.of_ids(only))
         # Column by column: the nearest image of every query, then every second one, until there are enough.
         ordered = near.T.ravel()
         _, first = np.unique(ordered, return_index=True)

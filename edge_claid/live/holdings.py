@@ -17,7 +17,7 @@ from edge_claid.codes.projection import Projection, small_projection
 from edge_claid.codes.space import CodeSpace
 from edge_claid.errors import EdgeClaidError, GalleryError
 from edge_claid.gallery import positions
-from edge_claid.gallery.calibrate import Calibration, ViewDescriber, calibrated, stored
+from edge_claid.gallery.calibrate import Calibration, ViewDescriber, calibrated, namable, stored
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.live.answer import LiveEvent
@@ -25,13 +25,12 @@ from edge_claid.live.answer import LiveEvent
 log = logging.getLogger(__name__)
 
 MOST_EXPECTED = 16  # images of one label that are compared where a track of it should be
+MOST_EXACT = 100_000  # regions up to which float descriptors are compared where they are kept: 0.1 GB
 SAMPLED = 8_000  # regions a projection is fitted on where the gallery has no code space yet
 
 # Before a gallery is large enough to be calibrated: the curve of a gallery of 700 mixed pictures
 # (benchmarks/results/calibration.json). Its probabilities are not shown.
-UNMEASURED = Calibration(
-    slope=18.0, centre=0.5, place=0.42, spread=0.05, true=0, false=0, dropped=0, images=0, space=""
-)
+UNMEASURED = Calibration(slope=20.0, centre=0.3, place=0.1, spread=0.06, true=0, false=0)
 
 
 class GalleryUser(ViewDescriber, Protocol):
@@ -67,6 +66,12 @@ class Holdings:
         return [image for key in keys for image in self._images.get(key, ())]
 
     @cached_property
+    def namable(self) -> set[int] | None:
+        """Ids of the images that can name a thing; None: all of them."""
+        found = namable({image: item.label for image, item in self.items.items()})
+        return None if len(found) == len(self.items) else found
+
+    @cached_property
     def _images(self) -> dict[str, list[int]]:
         grouped: dict[str, list[int]] = {}
         for image, item in self.items.items():
@@ -93,7 +98,7 @@ class WatchedGallery:
         self._refused: object = None
         self._gallery, self._file = self._opened()
         try:
-            search = GallerySearch(self._gallery, code_scan)
+            search = _searched(self._gallery, code_scan)
             found = calibrated(self._gallery, search, pipeline) or UNMEASURED
             self._version = _version(self._gallery)
             search.refresh()
@@ -136,7 +141,7 @@ class WatchedGallery:
         gallery, file = self._opened()
         try:
             version = _version(gallery)
-            holdings = _held(gallery, GallerySearch(gallery, self._code_scan), stored(gallery) or UNMEASURED)
+            holdings = _held(gallery, _searched(gallery, self._code_scan), stored(gallery) or UNMEASURED)
         except BaseException:
             gallery.close()
             raise
@@ -170,6 +175,13 @@ class WatchedGallery:
 
 def _held(gallery: Gallery, search: GallerySearch, calibration: Calibration) -> Holdings:
     return Holdings(search, dict(_items(gallery)), _projection(gallery), calibration)
+
+
+def _searched(gallery: Gallery, code_scan: Callable[[int], Any]) -> GallerySearch:
+    """By float descriptors where a small gallery keeps them all: codes cost small things a third of their score."""
+    info = gallery.info()
+    exact = info.keep_descriptors and info.described_images == info.images and info.regions <= MOST_EXACT
+    return GallerySearch(gallery, code_scan, exact=exact)
 
 
 def _version(gallery: Gallery) -> tuple[int, int]:

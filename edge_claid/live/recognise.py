@@ -34,7 +34,7 @@ class Recogniser:
         self, look: Look, holdings: Holdings, expected: set[str], values: np.ndarray, frames_per_hour: float
     ) -> Named | None:
         also = holdings.images_of(expected)
-        matches = look_up(holdings.search, look.descriptors, self._settings.nearest, also=also)
+        matches = look_up(holdings.search, look.descriptors, self._settings.nearest, also=also, only=holdings.namable)
         # An image enrolled this very moment may not have been taken up yet.
         known = np.array([int(image) in holdings.items for image in matches.image_ids], bool)
         images, scores = matches.image_ids[known], matches.scores[:, known]

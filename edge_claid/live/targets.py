@@ -58,8 +58,7 @@ def curve_of(target: Target, holdings: Holdings) -> Calibration:
         return UNMEASURED
     wrong = look_up(holdings.search, target.descriptors[:1], k=len(holdings.items), most=len(holdings.items))
     views = holdings.project(target.descriptors)
-    fitted = calibrate.fit(views[1:] @ views[0], wrong.scores[0], wrong.scores[0], fewest_true=2)
-    return fitted or UNMEASURED
+    return calibrate.fit(views[1:] @ views[0], wrong.scores[0]) or UNMEASURED
 
 
 def finder_of(targets: Sequence[Target], holdings: Holdings, settings: LiveSettings, threshold: Threshold) -> Finder:
