@@ -71,8 +71,8 @@ class DescriptorSettings:
 
     power: float = 3.0
     smallest_side: float = 1.0
-    share_16: float = 0.5
-    share_8: float = 0.3
+    share_16: float = 1.0
+    share_8: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class CodeSettings:
     """
 
     bytes: int = 16
-    width: int = 256
+    width: int = 512
     whitening: float = 0.5
     views: int = 64
     views_each: int = 4

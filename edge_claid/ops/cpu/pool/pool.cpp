@@ -15,39 +15,55 @@ using Map = nb::ndarray<const float, nb::shape<-1, -1, -1>, nb::c_contig, nb::de
 using Boxes = nb::ndarray<const float, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
 using Output = nb::ndarray<nb::numpy, float, nb::shape<-1, -1>>;
 
-struct Cell {
-    int index;      // row-major cell of the map
-    double weight;  // share of the cell inside the box
-};
-
 double covered(double start, double stop, int cell) {
     return std::clamp(std::min(cell + 1.0, stop) - std::max(static_cast<double>(cell), start), 0.0, 1.0);
 }
 
-std::vector<Cell> touched_cells(const float* box, int rows, int columns) {
-    std::vector<Cell> cells;
-    for (int y = 0; y < rows; ++y) {
-        const double wy = covered(box[1], box[3], y);
-        if (wy <= 0.0) continue;
-        for (int x = 0; x < columns; ++x) {
-            const double weight = wy * covered(box[0], box[2], x);
-            if (weight > 0.0) cells.push_back({y * columns + x, weight});
-        }
+// The cells along one axis that a box touches: their first, and the share of each that it covers.
+struct Span {
+    int first = 0;
+    std::vector<double> shares;
+};
+
+Span touched(double start, double stop, int cells) {
+    Span span;
+    for (int cell = 0; cell < cells; ++cell) {
+        const double share = covered(start, stop, cell);
+        if (share <= 0.0) continue;
+        if (span.shares.empty()) span.first = cell;
+        span.shares.push_back(share);
     }
-    return cells;
+    return span;
 }
 
-float pooled_maximum(const float* channel, const std::vector<Cell>& cells) {
-    float best = channel[cells.front().index];
-    for (const Cell& cell : cells) best = std::max(best, channel[cell.index]);
+float pooled_maximum(const float* corner, int columns, const Span& across, const Span& down) {
+    float best = *corner;
+    for (size_t y = 0; y < down.shares.size(); ++y)
+        for (size_t x = 0; x < across.shares.size(); ++x) best = std::max(best, corner[y * columns + x]);
     return best;
 }
 
-float pooled_mean(const float* raised, const std::vector<Cell>& cells, double total, double power) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+__attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
+// Rows are added up column by column, which needs no order of its own inside a row: wider vectors give the same sums.
+double weighted_sum(const float* corner, int columns, const Span& across, const Span& down, double* sums) {
+    const size_t width = across.shares.size();
+    std::fill(sums, sums + width, 0.0);
+    for (size_t y = 0; y < down.shares.size(); ++y) {
+        const double share = down.shares[y];
+        const float* row = corner + y * columns;
+        for (size_t x = 0; x < width; ++x) sums[x] += share * static_cast<double>(row[x]);
+    }
     double sum = 0.0;
-    for (const Cell& cell : cells) sum += cell.weight * static_cast<double>(raised[cell.index]);
-    const double mean = sum / total;
-    return static_cast<float>(power == 3.0 ? std::cbrt(mean) : std::pow(mean, 1.0 / power));
+    for (size_t x = 0; x < width; ++x) sum += across.shares[x] * sums[x];
+    return sum;
+}
+
+double total(const Span& span) {
+    double sum = 0.0;
+    for (const double share : span.shares) sum += share;
+    return sum;
 }
 
 void raise(const float* values, float* raised, size_t count, double power) {
@@ -57,22 +73,48 @@ void raise(const float* values, float* raised, size_t count, double power) {
         for (size_t i = 0; i < count; ++i) raised[i] = std::pow(values[i], static_cast<float>(power));
 }
 
+struct Box {
+    Span across, down;
+    double weight;  // cells covered
+    size_t corner;  // the first touched cell
+};
+
+std::vector<Box> touched_boxes(const float* boxes, size_t count, int rows, int columns) {
+    std::vector<Box> found(count);
+    for (size_t region = 0; region < count; ++region) {
+        const float* box = boxes + 4 * region;
+        Box& it = found[region];
+        it.across = touched(box[0], box[2], columns);
+        it.down = touched(box[1], box[3], rows);
+        it.weight = total(it.across) * total(it.down);
+        it.corner = static_cast<size_t>(it.down.first) * columns + it.across.first;
+    }
+    return found;
+}
+
+// Channel by channel, so that a channel raised to the power stays in the cache for all boxes.
 void pool(const float* values, int channels, int rows, int columns, const float* boxes, size_t count, double power,
           float* out) {
-    const size_t cells_per_channel = static_cast<size_t>(rows) * columns;
+    const size_t cells = static_cast<size_t>(rows) * columns;
     const bool maximum = std::isinf(power);
-    std::vector<float> storage(maximum ? 0 : channels * cells_per_channel);
-    if (!maximum) raise(values, storage.data(), storage.size(), power);
-    const float* source = maximum ? values : storage.data();
-    for (size_t region = 0; region < count; ++region) {
-        const std::vector<Cell> cells = touched_cells(boxes + 4 * region, rows, columns);
-        double total = 0.0;
-        for (const Cell& cell : cells) total += cell.weight;
-        for (int c = 0; c < channels; ++c) {
-            const float* channel = source + c * cells_per_channel;
+    const std::vector<Box> found = touched_boxes(boxes, count, rows, columns);
+    std::vector<float> raised(cells);
+    std::vector<double> sums(columns);
+    for (int c = 0; c < channels; ++c) {
+        const float* channel = values + c * cells;
+        if (!maximum) raise(channel, raised.data(), cells, power);
+        for (size_t region = 0; region < count; ++region) {
+            const Box& box = found[region];
             float& target = out[region * channels + c];
-            if (cells.empty()) target = 0.0f;
-            else target = maximum ? pooled_maximum(channel, cells) : pooled_mean(channel, cells, total, power);
+            if (box.weight <= 0.0) {
+                target = 0.0f;
+            } else if (maximum) {
+                target = pooled_maximum(channel + box.corner, columns, box.across, box.down);
+            } else {
+                const float* corner = raised.data() + box.corner;
+                const double mean = weighted_sum(corner, columns, box.across, box.down, sums.data()) / box.weight;
+                target = static_cast<float>(power == 3.0 ? std::cbrt(mean) : std::pow(mean, 1.0 / power));
+            }
         }
     }
 }
