@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,18 +18,17 @@ from edge_claid.gallery.batch import Batch, Space
 from edge_claid.gallery.connection import transaction
 from edge_claid.gallery.failures import plain_errors
 from edge_claid.gallery.info import GalleryInfo, read_info
+from edge_claid.gallery.open_file import OpenFile
 from edge_claid.gallery.rows import ImageRow, NewImage, checksum, name_bytes
 from edge_claid.records import Regions
 
 
-class Gallery:
+class Gallery(OpenFile):
     """An open gallery; may be used from several threads. Open it with ``Gallery.open`` in a ``with`` block."""
 
     def __init__(self, path: str, connection: opening.Connection, read_space: Callable[[bytes], Space]):
-        self.path = path
-        self._connection = connection
+        super().__init__(path, connection)
         self.space_reader = read_space
-        self._lock = threading.RLock()
         self._loaded_space: tuple[int, Space] | None = None
 
     @classmethod
@@ -50,17 +47,6 @@ class Gallery:
         """
         path = os.fspath(path)
         return cls(path, opening.connect(path, mode, wait_seconds), read_space or _space_from_bytes)
-
-    def close(self) -> None:
-        """Close the file; whoever wrote, and the last one to close, folds the write-ahead log into it."""
-        with self._lock:
-            opening.close(self._connection)
-
-    def __enter__(self) -> Gallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # -- identity
 
@@ -254,39 +240,6 @@ class Gallery:
                 self._connection.executescript("PRAGMA incremental_vacuum")
 
     # -- inside
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view of the file for several queries.
-
-        Raises StorageError where the file is gone meanwhile, GalleryError where another one has taken its place.
-        """
-        with self._lock, plain_errors(self.path):
-            nested = self._connection.in_transaction
-            if not nested:
-                self._connection.watch.require_same()
-                self._connection.execute("BEGIN")
-            try:
-                yield self._connection
-            finally:
-                if not nested and self._connection.in_transaction:
-                    self._connection.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction for other modules of this package."""
-        with self._lock, transaction(self._connection, self.path):
-            yield self._connection
-
-    @contextlib.contextmanager
-    def attached(self, uri: str, name: str) -> Iterator[None]:
-        """Another database file beside this one, for other modules of this package."""
-        with self._lock, plain_errors(self.path):
-            self._connection.execute(f"ATTACH ? AS {name}", (uri,))
-            try:
-                yield
-            finally:
-                self._connection.execute(f"DETACH {name}")
 
     def forget_space(self) -> None:
         """The code space was changed behind the loaded one."""
