@@ -108,7 +108,11 @@ def held() -> dict[str, int]:
 
 
 def summary(kills: int, unrecovered: int, recoveries: list[float], counts: list[dict[str, int]]) -> dict[str, Any]:
-    """The result as it is stored. Leaks: growth from the first recovery to the last."""
+    """The result as it is stored.
+
+    recovery_seconds: from a kill to the next frame, the server's own restart included. leaked: growth from the first
+    recovery to the last.
+    """
     ordered = sorted(recoveries)
     patience = Patience()
     return {
