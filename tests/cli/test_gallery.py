@@ -224,6 +224,10 @@ def test_merge(desk: Desk) -> None:
         desk.run("merge", desk.gallery, *wrong, code=UsageError.exit_code)
     desk.run("merge", desk.folder / "new.claid", desk.folder / "none.claid", code=UsageError.exit_code)
     assert not (desk.folder / "new.claid").exists()
+    with Gallery.open(other, "rw") as gallery, gallery.writing() as connection:
+        connection.execute("UPDATE codes SET checksum = 1")
+    desk.run("merge", desk.folder / "new.claid", other, code=GalleryError.exit_code)
+    assert not (desk.folder / "new.claid").exists()
 
 
 def test_export_and_import(desk: Desk) -> None:

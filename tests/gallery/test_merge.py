@@ -12,7 +12,9 @@ import pytest
 from made_up import DIM, MadeUpSpace, described
 
 from edge_claid.errors import GalleryError, UsageError
+from edge_claid.gallery.clips import note_spacing, spacing
 from edge_claid.gallery.merge import Merged, MergeSummary, merge
+from edge_claid.gallery.reencode import enrolled_files
 from edge_claid.gallery.roots import all_roots, register_root
 from edge_claid.gallery.rows import NewImage
 from edge_claid.gallery.store import Gallery
@@ -191,6 +193,22 @@ def test_what_was_displaced_here_is_found_again(tmp_path: Path) -> None:
     with opened(a) as gallery:
         assert len(gallery) == 3
         assert list(gallery.images(displaced=True)) == []
+
+
+def test_key_frames_stay_those_of_their_videos(tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a.claid", range(3)), made(tmp_path / "b.claid", range(10, 12), root="/b/films")
+    with opened(b, "rw") as gallery:
+        gallery.add([new_image(50 + i, path=f"film.mp4#t={i}.000") for i in range(3)])
+        with gallery.writing() as connection:
+            note_spacing(connection, 1, 0.5)
+    merged(a, b)
+    with opened(a) as gallery:
+        films = next(root for root in all_roots(gallery) if root.name == "films")
+        assert spacing(gallery, films.id) == 0.5
+        assert spacing(gallery, 1) is None
+        # To be described anew, a video is read once for all its frames.
+        files = {root.name: sorted(paths) for root, paths in enrolled_files(gallery)}
+    assert files == {"photos": ["0.png", "1.png", "2.png"], "films": ["10.png", "11.png", "film.mp4"]}
 
 
 def test_an_interrupted_merge_is_run_again(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import typer
 
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath
 from edge_claid.cli.printing import print_json, shown
-from edge_claid.errors import UsageError
+from edge_claid.errors import EdgeClaidError, UsageError
 from edge_claid.gallery.merge import Merged, MergeSummary
 from edge_claid.gallery.merge import merge as run_merge
+from edge_claid.gallery.replace import remove_database
 from edge_claid.gallery.store import Gallery
 
 
@@ -32,13 +33,20 @@ def merge(
         elif outcome.reason:
             print(f"{outcome.status} {shown(outcome.root)}/{shown(outcome.image)}: {shown(outcome.reason)}")
 
+    is_new = not os.path.lexists(gallery)
     with contextlib.ExitStack() as stack:
         # Looked at first, so that a wrong name makes no empty gallery.
         opened = [stack.enter_context(Gallery.open(source)) for source in sources]
         if len({os.path.realpath(source) for source in [gallery, *sources]}) <= len(sources):
             raise UsageError("a gallery is named twice: name the one to merge into, then each other one once")
         into = stack.enter_context(Gallery.open(gallery, "create"))
-        summaries = run_merge(into, opened, tell)
+        try:
+            summaries = run_merge(into, opened, tell)
+        except EdgeClaidError:
+            if is_new and not len(into):
+                into.close()
+                remove_database(str(gallery))
+            raise
     for summary in summaries:
         _tell_summary(summary, json)
 
