@@ -20,6 +20,7 @@ from edge_claid.gallery.survey import FileSource
 # Of a gallery with too few pictures to measure: regions of a picture and packed bytes of a region's mask, both above
 # what photographs gave (benchmarks/results/enroll.json, and `gallery info` of the sample pictures).
 REGIONS, MASK_BYTES, CODE_BYTES = 50, 24, 16
+DESCRIPTOR_DIM = 1280  # of the default network, for a rehearsal without one
 _MEASURED_FROM = 20  # pictures
 # Rows, indexes and half-filled pages of a picture, beside what its regions take.
 _ROW_BYTES = 1_500
@@ -83,9 +84,12 @@ def estimate(
     descriptor_dim: int,
     keep_descriptors: bool | None,
     train_early: int,
-    path: str,
+    path: str | None,
 ) -> Estimate:
-    """Walk the sources by name and stat, and reckon. path: of the gallery; train_early: as in EnrollOptions."""
+    """Walk the sources by name and stat, and reckon.
+
+    path: of the gallery, None where it is not known which disk that will be. train_early: as in EnrollOptions.
+    """
     files = new = frames = 0
     for source, root in sources:
         listed, pictures, ahead = _counted(gallery, source, root)
@@ -108,7 +112,7 @@ def estimate(
         image_bytes=rates.regions * region_bytes + _ROW_BYTES,
         growth=growth,
         peak=int(growth + _WAITING_TWICE * waiting),
-        free=free_bytes(path),
+        free=free_bytes(path) if path is not None else None,
         memory=READ_BYTES + PIXEL_BYTES,
         search_memory=int((rates.stored_regions + regions) * (rates.code_bytes + BOX_BYTES + 4)),
     )

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from edge_claid.gallery.budget import DESCRIPTOR_DIM, Estimate, estimate
 from edge_claid.gallery.feed import Feed
 from edge_claid.gallery.outcome import Outcome, Summary
 from edge_claid.gallery.prune import gone
@@ -15,9 +16,17 @@ from edge_claid.gallery.survey import FileSource, Finding, Survey
 
 
 def rehearse(
-    gallery: Gallery | None, sources: Sequence[FileSource], pruning: bool, report: Callable[[Outcome], None]
+    gallery: Gallery | None,
+    sources: Sequence[FileSource],
+    pruning: bool,
+    report: Callable[[Outcome], None],
+    planned: Callable[[Estimate], None] = lambda estimate: None,
+    train_early: int = 0,
 ) -> Summary:
-    """Report what an enrolment would do, by headers and hashes; pixels are not decoded and nothing is written."""
+    """Report what an enrolment would do, by headers and hashes; pixels are not decoded and nothing is written.
+
+    planned, train_early: as in EnrollOptions.
+    """
     summary = Summary()
     started = time.monotonic()
 
@@ -32,7 +41,9 @@ def rehearse(
 
     roots = [find_root(gallery, source.root, source.name) if gallery else None for source in sources]
     stored = all_roots(gallery) if gallery else []
-    feed = Feed(list(zip(sources, roots, strict=True)), Survey(gallery, stored), settle, threading.Event())
+    paired = list(zip(sources, roots, strict=True))
+    planned(estimate(gallery, paired, DESCRIPTOR_DIM, None, train_early, gallery.path if gallery else None))
+    feed = Feed(paired, Survey(gallery, stored), settle, threading.Event())
     seen: dict[bytes, str] = {}
     for finding in feed.checked():
         first = seen.setdefault(finding.digest, finding.path)

@@ -64,8 +64,8 @@ class EnrollOptions:
     keep_descriptors: keep float16 descriptors beside the codes; as the gallery is set where None.
     train: a gallery and the pipeline to a code space, or None to leave the gallery uncoded.
     train_least: regions needed before it is called at the end; train_early: regions at which it is called on the way,
-    so that uncoded descriptors do not fill the disk.
-    training: told how far that training is. planned: told what lies ahead before the work. reserve: bytes of the disk that are left free.
+    so that uncoded descriptors do not fill the disk. training: told how far that training is.
+    planned: told what lies ahead before the work. reserve: bytes of the disk that are left free.
     stop: once set, what is in work is committed and the run ends.
     """
 
@@ -100,7 +100,7 @@ def enroll(
     if options.prune and not all(source.whole for source in sources):
         raise UsageError("--prune needs folders as sources: a file or a pattern does not tell what else is gone")
     if options.dry_run:
-        return rehearse(gallery, sources, options.prune, report)
+        return rehearse(gallery, sources, options.prune, report, options.planned, options.train_early)
     if gallery is None or pipeline is None:
         raise ValueError("enrolment without dry_run needs a gallery and a pipeline")
     gallery.bind(pipeline.id, pipeline.describe_settings, pipeline.descriptor_dim, options.keep_descriptors)

@@ -48,6 +48,13 @@ def test_told_before_the_first_picture(gallery: Gallery, photos: Path) -> None:
     assert (again.files, again.new, again.growth) == (41, 0, 0)
 
 
+def test_a_rehearsal_tells_it_too(photos: Path) -> None:
+    planned: list[Estimate] = []
+    enroll(None, [open_source(photos)], None, EnrollOptions(dry_run=True, planned=planned.append))
+    assert (planned[0].new, planned[0].free) == (40, None)
+    assert planned[0].peak > planned[0].growth > 40 * planned[0].image_bytes
+
+
 def test_an_estimate_from_the_gallery_itself_is_close(gallery: Gallery, photos: Path) -> None:
     run(gallery, photos, [])
     for number in range(100, 400):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from made_up import MadeUpPipeline, MadeUpSpace, write_picture
 
-from edge_claid.errors import StorageError
+from edge_claid.errors import BadImageError, StorageError
 from edge_claid.frames.folder import PictureFiles
 from edge_claid.gallery import enroll as enroll_module
 from edge_claid.gallery.enroll import EnrollOptions, enroll
@@ -204,6 +204,31 @@ def test_interrupted_goes_on_with_the_frames_it_lacks(bench: Bench, monkeypatch:
     assert sorted(told.values()) == ["added"] * 2 + ["unchanged"] * 6
     assert len(bench.pipeline.frames_seen) == 2
     assert bench.enroll() == {"a.mp4": "unchanged"}
+
+
+def test_a_stick_pulled_inside_a_video_leaves_it_to_be_finished(bench: Bench) -> None:
+    bench.video("a.mp4", *range(6))
+    source = bench.source()
+    inner = source.key_frames
+
+    def pulled(file) -> Iterator:  # type: ignore[no-untyped-def]
+        for number, one in enumerate(inner(file)):
+            if number == 3:
+                bench.films.rename(bench.films.parent / "pulled")
+                try:
+                    os.stat(file.path)
+                except OSError as error:
+                    raise BadImageError(f"{file.path}: cannot be read") from error
+            yield one
+
+    source.key_frames = pulled  # type: ignore[method-assign]
+    told = []
+    with bench.open() as gallery:
+        summary = enroll(gallery, [source], bench.pipeline, EnrollOptions(prune=True), told.append)
+        assert len(gallery) == len(told) == 3
+    assert list(summary.lost) == ["films"]
+    (bench.films.parent / "pulled").rename(bench.films)
+    assert sorted(bench.enroll().values()) == ["added"] * 3 + ["unchanged"] * 3
 
 
 def test_rehearsed(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from made_up import MadeUpPipeline, MadeUpSpace, described, write_picture
 
 from edge_claid.errors import GalleryError, UsageError
 from edge_claid.frames import open_source
+from edge_claid.gallery import enroll as enroll_module
 from edge_claid.gallery.enroll import EnrollOptions, enroll
 from edge_claid.gallery.labels import Labels
 from edge_claid.gallery.store import Gallery
@@ -251,6 +253,44 @@ def test_code_space_is_trained_once_there_are_regions_enough(bench: Bench) -> No
     assert index.descriptors is None
     assert index.codes.shape == (20, 3)
     assert len(np.unique(index.codes, axis=0)) == 20
+
+
+def test_a_gallery_that_has_outgrown_its_code_book_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.picture("a.png", 1)
+    bench.enroll()
+    assert bench.summary.outgrown is None
+    monkeypatch.setattr(enroll_module, "drift_warning", lambda gallery: f"{gallery.path} has outgrown it")
+    bench.enroll()
+    assert bench.summary.outgrown == f"{bench.gallery} has outgrown it"
+
+
+def test_progress_of_the_training_is_told(bench: Bench) -> None:
+    for i in range(5):
+        bench.picture(f"{i}.png", i)
+    told: list[tuple[str, int, int]] = []
+    bench.enroll(train=lambda gallery, pipeline: MadeUpSpace(), train_least=1, training=lambda *step: told.append(step))
+    assert told[-1] == ("coding pictures in the new code space", 5, 5)
+
+
+def test_stop_ends_it_with_what_is_in_work(bench: Bench) -> None:
+    for i in range(40):
+        bench.picture(f"{i:02}.png", i)
+    stop = threading.Event()
+
+    class Stopping(MadeUpPipeline):
+        def describe_many(self, frames):  # type: ignore[no-untyped-def]
+            for number, result in enumerate(super().describe_many(frames)):
+                if number == 5:
+                    stop.set()
+                yield result
+
+    bench.pipeline = Stopping()
+    told = bench.enroll(stop=stop, prune=True)
+    assert bench.summary.stopped
+    assert 6 <= len(told) < 40
+    assert len(bench.stored()) == len(told)
+    bench.pipeline = MadeUpPipeline()
+    assert sorted(bench.enroll().values()).count("added") == 40 - len(told)
 
 
 def test_codes_are_the_same_before_and_after_the_space(bench: Bench) -> None:
