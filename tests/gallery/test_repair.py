@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_up import DIM, MadeUpSpace, described
 
-from edge_claid.errors import GalleryError, StorageError
+from edge_claid.errors import EdgeClaidError, GalleryError, StorageError
 from edge_claid.gallery.pages import Pages
 from edge_claid.gallery.repair import repair
 from edge_claid.gallery.roots import register_root
@@ -206,3 +206,34 @@ def test_lost_roots_are_made_up(tmp_path: Path) -> None:
     with opened(path) as gallery:
         assert {row.root for row in gallery.images()} == {"recovered-1"}
         assert list(verify(gallery)) == []
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_any_damage_ends_in_a_sound_gallery_or_an_untouched_file(tmp_path: Path, seed: int) -> None:
+    path = made(tmp_path / "g.claid", images=80)
+    rng = np.random.default_rng(seed)
+    content = bytearray(path.read_bytes())
+    pages = len(content) // 4096
+    for _ in range(int(rng.choice([1, 10, 300]))):
+        content[rng.integers(len(content))] = rng.integers(256)
+    for _ in range(int(rng.choice([0, 3, 20]))):
+        to, of = (int(place) * 4096 for place in rng.integers(0, pages, 2))
+        # Another page's content, as a medium that mixes up its blocks gives.
+        content[to : to + 4096] = content[of : of + 4096] if rng.random() < 0.5 else rng.bytes(4096)
+    if seed % 5 == 0:
+        content = content[: int(rng.integers(len(content)))]
+    path.write_bytes(content)
+    refused = None
+    try:
+        repaired = repair(str(path), read_space=MadeUpSpace.from_bytes)
+    except EdgeClaidError as error:
+        refused = error
+    if refused is not None:
+        assert isinstance(refused, GalleryError)
+        assert path.read_bytes() == content
+        assert os.listdir(tmp_path) == ["g.claid"]
+        return
+    with opened(path) as gallery:
+        assert list(verify(gallery)) == []
+        assert len(gallery) == repaired.images > 0
+    assert Path(repaired.damaged).read_bytes()[4096:] == content[4096:]
