@@ -53,8 +53,8 @@ BLOCK = 250
 
 def try_picture(content: bytes, folder: Path) -> str:
     """Read one picture; what came of it. Any exception that leaves here is a finding."""
-    name = {"GIF": "GIF", "JPEG": "JPEG", "PNG": "PNG", "WebP": "WebP", "TIFF": "TIFF"}.get(sniff(content) or "")
-    if name:
+    name = sniff(content)
+    if name is not None:
         read_exif(content, name)
     try:
         frame = decode_picture(content, "case", ReadLimits(pixels=4_000_000))

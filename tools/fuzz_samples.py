@@ -44,6 +44,20 @@ def sample_pictures() -> list[bytes]:
         samples.append(out.getvalue())
     deep = rng.integers(0, 65536, (30, 40), np.uint16)
     samples.append(cv2.imencode(".png", deep)[1].tobytes())
+    return samples + _sample_heics(rgb, exif)
+
+
+def _sample_heics(rgb: Image.Image, exif: Image.Exif) -> list[bytes]:
+    """HEIC pictures, none where pillow-heif is not installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return []
+    samples = []
+    for image in (rgb, rgb.convert("RGBA"), rgb.resize((200, 150))):
+        out = io.BytesIO()
+        pillow_heif.from_pillow(image).save(out, quality=60, exif=exif.tobytes())
+        samples.append(out.getvalue())
     return samples
 
 
