@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from cuda_devices import model_devices
 
+from edge_claid.descriptors.pool import cells_from_pixels
 from edge_claid.errors import UsageError
 from edge_claid.frames.letterbox import resize
-from edge_claid.ops.cuda.pool_op import pool_boxes, pool_on_device
+from edge_claid.ops.cuda.pool_op import MapPooling, RegionsOfMaps, pool_boxes
 from edge_claid.ops.cuda.preprocess_op import network_planes
 from edge_claid.ops.reference.pool import pool_boxes as reference_pool
 
@@ -42,18 +43,27 @@ def test_pooling_is_the_references(device, power, shape):
 def test_regions_of_many_maps_are_pooled_at_once(device):
     rng = np.random.default_rng(3)
     values = rng.gamma(1.0, 1.0, (3, 40, 5, 6)).astype(np.float32)
-    boxes, images = made_boxes(rng, 7, 5, 6), np.array([0, 2, 1, 1, 0, 2, 2], np.int32)
+    pixels = made_boxes(rng, 7, 90, 70) * np.float32([1, 1, 1, 1])
+    pixels[3] = [10, 10, 10.5, 40]  # narrower than a cell: widened
+    images, sizes = np.array([0, 2, 1, 1, 0, 2, 2], np.int32), np.array([[70, 90], [300, 95], [71, 200]], np.int32)
     with contextlib.ExitStack() as stack:
-        arrays = [device.upload(each) for each in (values, boxes, images)]
-        arrays += [device.empty((7, 40), np.float32), device.empty(values.shape, np.float32)]
-        for array in arrays:
+
+        def kept(array):
             stack.callback(array.close)
-        pool_on_device(device, *arrays[:3], 3.0, arrays[3], arrays[4])
-        found = device.download(arrays[3])
+            return array
+
+        regions = RegionsOfMaps(*(kept(device.upload(each)) for each in (pixels, images, sizes)))
+        pooled, maps = kept(device.upload(np.full((7, 45), 7, np.float32))), kept(device.upload(values))
+        MapPooling(device, 3.0, 1.0).pool(maps, regions, pooled, offset=3, norm=0.5)
+        found = device.download(pooled)
         with pytest.raises(UsageError, match="do not fit"):
-            pool_on_device(device, *arrays[:3], 3.0, arrays[4], arrays[4])
-    wanted = np.concatenate([reference_pool(values[i], boxes[r : r + 1], 3.0) for r, i in enumerate(images)])
-    np.testing.assert_allclose(found, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), rtol=1e-5, atol=1e-7)
+            MapPooling(device, 3.0, 1.0).pool(maps, regions, pooled, offset=6)
+    assert (found[:, :3] == 7).all()
+    assert (found[:, 43:] == 7).all()
+    for row, image in enumerate(images):
+        cells = cells_from_pixels(pixels[row : row + 1], (5, 6), tuple(sizes[image].tolist()), 1.0)
+        wanted = reference_pool(values[image], cells, 3.0)[0]
+        np.testing.assert_allclose(found[row, 3:43], wanted / np.linalg.norm(wanted) / 2, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("device", model_devices(orders=["ascending"]), indirect=True)

@@ -32,7 +32,7 @@ class DeviceArray:
         return DeviceArray(self.address + first * row, (count, *self.shape[1:]), self.dtype)
 
     def close(self) -> None:
-        """Give the memory back; more than once does no harm."""
+        """Give the memory back; more than once does no harm. Work already started on the stream may still use it."""
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.free()

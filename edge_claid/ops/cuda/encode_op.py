@@ -72,7 +72,6 @@ class CudaCoder:
         with contextlib.closing(between):
             self._product(descriptors, self._arrays["matrix"], between, mean=self._arrays["mean"], normalise=True)
             self._product(between, rotation, to, mean=None, normalise=False)
-            self._device.synchronize()  # the memory in between must outlive the kernels that use it
 
     def encode(self, projected: DeviceArray, codes: DeviceArray) -> None:
         """(R, d) from ``project`` to (R, M) uint8."""

@@ -15,6 +15,7 @@ from edge_claid.ops.cuda.device import DeviceArray
 
 try:
     import pycuda.driver as cuda
+    from pycuda.tools import DeviceMemoryPool
 except ImportError as error:  # no libcuda.so.1, or not installed
     cuda = None
     _WHY = str(error)
@@ -45,6 +46,9 @@ class PycudaDevice:
     def __enter__(self) -> PycudaDevice:
         self._context.push()
         self.stream = self._given_stream or cuda.Stream()
+        # Memory given back is handed out again without asking the driver. All work is on one stream, so whoever gets
+        # it comes after whoever had it.
+        self._pool = DeviceMemoryPool()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,6 +57,7 @@ class PycudaDevice:
                 self.stream.synchronize()
             for memory in list(self._live):
                 memory.free()
+            self._pool.stop_holding()
             self._families.clear()
         finally:
             cuda.Context.pop()
@@ -122,7 +127,7 @@ class _Memory:
     def __init__(self, device: PycudaDevice, size: int) -> None:
         self._device = device
         try:
-            self._allocation = cuda.mem_alloc(max(size, 1))
+            self._allocation = device._pool.allocate(max(size, 1))
         except cuda.MemoryError as error:
             raise MachineError(
                 f"the GPU has no {size:,} bytes left ({cuda.mem_get_info()[0]:,} free): take smaller batches, or close "

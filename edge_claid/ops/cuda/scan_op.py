@@ -119,9 +119,15 @@ class CodeScan:
             raise ValueError(f"tables {tables.shape} have another width than ({self.subspaces}, {CODEWORDS})")
         if np.isnan(tables).any():
             raise ValueError("look-up tables hold NaN")
+        with self._uploaded(tables) as uploaded:
+            return self.search_on_device(uploaded, k, allowed)
+
+    def search_on_device(self, tables: DeviceArray, k: int, allowed: np.ndarray | None = None) -> Found:
+        """``search`` for look-up tables (Q, M, 256) float32 that are on the device already; finite."""
+        queries = tables.shape[0]
         parts = [
-            self._search(tables[start : start + self._most_queries], k, allowed)
-            for start in range(0, len(tables), self._most_queries)
+            self._search(tables.part(start, min(self._most_queries, queries - start)), k, allowed)
+            for start in range(0, queries, self._most_queries)
         ] or [_nothing(0, k)]
         images, distances, rows = (np.concatenate([part[i] for part in parts]) for i in range(3))
         return images, distances, rows
@@ -146,15 +152,14 @@ class CodeScan:
 
     # -- inside
 
-    def _search(self, tables: np.ndarray, k: int, allowed: np.ndarray | None) -> Found:
-        queries = len(tables)
+    def _search(self, tables: DeviceArray, k: int, allowed: np.ndarray | None) -> Found:
+        queries = tables.shape[0]
         if not self._rows or k < 1:
             return _nothing(queries, k)
         self._make_room(queries)
         with contextlib.ExitStack() as stack:
-            uploaded = stack.enter_context(self._uploaded(tables))
             marked = None if allowed is None else stack.enter_context(self._uploaded(_bits(np.asarray(allowed, bool))))
-            arguments = self._arguments(queries, tables=uploaded, k=min(k, MOST_SELECTED), marked=marked)
+            arguments = self._arguments(queries, tables=tables, k=min(k, MOST_SELECTED), marked=marked)
             arguments["marked_count"] = 0 if allowed is None else len(allowed)
             self._device.upload(np.full(queries, np.inf, np.float32), self._room["thresholds"])
             if k > MOST_SELECTED:

@@ -9,13 +9,35 @@ constexpr int kTile = 32;
 struct Pool {
     const float* values;     // (B, C, h, w)
     float* raised;           // (B, h w, C): values ^ power, channels last so that a warp reads them together
-    const float* boxes;      // (R, 4) x0, y0, x1, y1 in cells
+    float* boxes;            // (R, 4) x0, y0, x1, y1 in cells
     const int32_t* images;   // (R) which map
-    float* pooled;           // (R, C)
-    int32_t maps, channels, rows, columns, regions, normalise;
+    float* pooled;           // (R, stride), of which this map's channels begin at `offset`
+    const float* pixels;     // (R, 4) boxes in pixels, for boxes_in_cells
+    const int32_t* sizes;    // (B, 2) width and height of each picture
+    double smallest_side;    // cells that a box is widened to
+    int32_t maps, channels, rows, columns, regions, stride, offset;
     float power;             // infinity: the maximum
+    float norm;              // of a row's part after normalise_regions
     int32_t end;
 };
+
+// Grid: (ceil(R / 256)). cells_from_pixels of edge_claid/descriptors/pool.py.
+KERNEL(kThreads, 4, boxes_in_cells, Pool) {
+    const int region = blockIdx.x * kThreads + threadIdx.x;
+    if (region >= args.regions) return;
+    const float* box = args.pixels + 4 * (int64_t)region;
+    const int32_t* size = args.sizes + 2 * args.images[region];
+    const double limits[2] = {(double)args.columns, (double)args.rows};
+#pragma unroll
+    for (int axis = 0; axis < 2; ++axis) {
+        const double scale = __ddiv_rn(limits[axis], (double)size[axis]);
+        const double low = __dmul_rn((double)box[axis], scale), high = __dmul_rn((double)box[axis + 2], scale);
+        const double side = fmin(fmax(high - low, args.smallest_side), limits[axis]);
+        const double start = fmin(fmax((low + high - side) / 2, 0.0), limits[axis] - side);
+        args.boxes[4 * (int64_t)region + axis] = (float)start;
+        args.boxes[4 * (int64_t)region + axis + 2] = (float)(start + side);
+    }
+}
 
 // Grid: (ceil(h w / 32), ceil(C / 32) B); shared: 32 * 33 floats. Transposes, and raises to the power.
 KERNEL(kThreads, 4, raise_maps, Pool) {
@@ -70,14 +92,14 @@ KERNEL(kThreads, 4, pool_regions, Pool) {
     }
     const float mean = total > 0.0f ? sum / total : 0.0f;
     const float root = args.power == 3.0f ? cbrtf(mean) : powf(mean, 1.0f / args.power);
-    args.pooled[(int64_t)region * args.channels + channel] = total > 0.0f ? (maximum ? most : root) : 0.0f;
+    args.pooled[(int64_t)region * args.stride + args.offset + channel] = total > 0.0f ? (maximum ? most : root) : 0.0f;
 }
 
-// Grid: (R); shared: kThreads / 32 floats. Rows to unit L2 norm.
+// Grid: (R); shared: kThreads / 32 floats. The part of each row to the asked L2 norm.
 KERNEL(kThreads, 4, normalise_regions, Pool) {
     DYNAMIC_SHARED(memory);
     float* parts = (float*)memory;
-    float* row = args.pooled + (int64_t)blockIdx.x * args.channels;
+    float* row = args.pooled + (int64_t)blockIdx.x * args.stride + args.offset;
     float square = 0.0f;
     for (int c = threadIdx.x; c < args.channels; c += kThreads) square += row[c] * row[c];
     for (int step = 16; step; step /= 2) square += __shfl_xor_sync(FULL_WARP, square, step);
@@ -86,5 +108,5 @@ KERNEL(kThreads, 4, normalise_regions, Pool) {
     float total = 0.0f;
     for (int warp = 0; warp < kThreads / 32; ++warp) total += parts[warp];
     const float norm = fmaxf(sqrtf(total), 1e-12f);
-    for (int c = threadIdx.x; c < args.channels; c += kThreads) row[c] /= norm;
+    for (int c = threadIdx.x; c < args.channels; c += kThreads) row[c] = row[c] / norm * args.norm;
 }
