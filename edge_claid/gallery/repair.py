@@ -45,13 +45,13 @@ class Mended:
 class Repaired:
     """images: in the repaired gallery. mended: every image that was not whole. damaged: where the old file lies.
 
-    coded: False where the code space was lost and the images are searched by their descriptors until `retrain`.
+    lost_space: the code space was damaged; the images are searched by their descriptors until `retrain`.
     """
 
     images: int
     mended: list[Mended]
     damaged: str
-    coded: bool
+    lost_space: bool
 
 
 def repair(path: str, *, wait_seconds: float = 30.0, read_space: Callable[[bytes], Space] | None = None) -> Repaired:
@@ -67,20 +67,19 @@ def repair(path: str, *, wait_seconds: float = 30.0, read_space: Callable[[bytes
     remove_database(beside)
     try:
         with _held(path, wait_seconds), Gallery.open(beside, "create", read_space=read_space) as fresh:
-            mended, coded = _mend(path, fresh)
+            mended, lost_space = _mend(path, fresh)
             images = len(fresh)
         damaged = put_in_place(beside, path, keep_as=path + ".damaged")
     except BaseException:
         remove_database(beside)
         raise
-    return Repaired(images, mended, damaged, coded)
+    return Repaired(images, mended, damaged, lost_space)
 
 
 def _mend(path: str, fresh: Gallery) -> tuple[list[Mended], bool]:
     found = salvage(path, fresh)
     mended = [_lost(found, image_id) for image_id in sorted(_entries_lost(found))]
-    coded = found.space_row is not None
-    if not coded:
+    if found.space_row is None:
         with fresh.writing() as connection:
             connection.execute("DELETE FROM codes")
     expected = expected_of(fresh)
@@ -96,7 +95,7 @@ def _mend(path: str, fresh: Gallery) -> tuple[list[Mended], bool]:
         raise GalleryError(
             f"gallery {path}: no image in it is whole any more, nothing was changed; enrol the pictures anew"
         )
-    return mended, coded
+    return mended, found.was_coded and found.space_row is None
 
 
 def _entries_lost(found: Salvage) -> set[int]:

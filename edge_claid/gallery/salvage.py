@@ -38,6 +38,7 @@ class Salvage:
     """What was found. names: path of each image that an index knows. reasons: image id to what was wrong with it.
 
     images: ids whose entry was sound. space_row: id of the active code space, None where none is sound.
+    was_coded: there were codes.
     """
 
     meta: dict[str, str] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Salvage:
     reasons: dict[int, list[str]] = field(default_factory=dict)
     content_ids: set[int] = field(default_factory=set)
     space_row: int | None = None
+    was_coded: bool = False
 
     def blame(self, image_id: int, reason: str) -> None:
         self.reasons.setdefault(image_id, []).append(reason)
@@ -172,6 +174,7 @@ def _write_content(connection: sqlite3.Connection, rows: list[tuple[str, tuple[V
         image_id = row[0]
         assert isinstance(image_id, int)
         found.content_ids.add(image_id)
+        found.was_coded |= table == "codes"
         if image_id not in found.images:
             continue
         if table == "codes" and (found.space_row is None or row[1] != found.space_row):

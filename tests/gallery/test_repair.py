@@ -77,7 +77,7 @@ def test_a_sound_gallery_survives_a_repair_unchanged(tmp_path: Path) -> None:
     path = made(tmp_path / "g.claid")
     before = everything(path)
     repaired = repair(str(path), read_space=MadeUpSpace.from_bytes)
-    assert (repaired.images, repaired.mended, repaired.coded) == (len(before), [], True)
+    assert (repaired.images, repaired.mended, repaired.lost_space) == (len(before), [], False)
     assert everything(path) == before
     assert sorted(os.listdir(tmp_path)) == ["g.claid", "g.claid.damaged"]
     assert everything(tmp_path / "g.claid.damaged") == before
@@ -159,11 +159,23 @@ def test_a_lost_code_space_leaves_what_has_descriptors(tmp_path: Path) -> None:
     path = made(tmp_path / "g.claid")
     damage(path, "UPDATE code_spaces SET checksum = 1")
     repaired = repair(str(path), read_space=MadeUpSpace.from_bytes)
-    assert (repaired.coded, repaired.images) == (False, IMAGES - 5)
+    assert (repaired.lost_space, repaired.images) == (True, IMAGES - 5)
     with opened(path, "rw") as gallery:
         assert gallery.space is None
         gallery.adopt_space(MadeUpSpace())
         assert list(verify(gallery)) == []
+
+
+def test_a_gallery_without_codes_has_lost_none(tmp_path: Path) -> None:
+    path = tmp_path / "g.claid"
+    with opened(path, "create") as gallery:
+        gallery.bind("aa", {"x": 1}, DIM)
+        register_root(gallery, str(path.parent), "photos")
+        gallery.add([new_image(seed) for seed in range(10)])
+    damage(path, "UPDATE descriptors SET checksum = 1 WHERE image = 4")
+    repaired = repair(str(path), read_space=MadeUpSpace.from_bytes)
+    assert (repaired.images, repaired.lost_space) == (9, False)
+    assert [(one.image, one.status) for one in repaired.mended] == [("shelf/3.png", "lost")]
 
 
 def test_nothing_is_changed_where_nothing_can_be_kept(tmp_path: Path) -> None:

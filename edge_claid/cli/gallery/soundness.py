@@ -64,23 +64,30 @@ def _repair(gallery: Path, json: bool) -> None:
     }
     if json:
         print_json(
-            {"repaired": {"images": repaired.images, **counts, "coded": repaired.coded, "damaged": repaired.damaged}}
+            {
+                "repaired": {
+                    "images": repaired.images,
+                    **counts,
+                    "lost_space": repaired.lost_space,
+                    "damaged": repaired.damaged,
+                }
+            }
         )
         return
-    print("\n".join(_summary(repaired.images, counts, repaired.coded)))
+    print("\n".join(_summary(repaired.images, counts, repaired.lost_space)))
     print(
         f"the damaged file is kept as {shown(repaired.damaged)}; "
         "`edge-claid enroll` of the same folders brings back what is lost"
     )
 
 
-def _summary(images: int, counts: dict[str, int], coded: bool) -> Iterator[str]:
+def _summary(images: int, counts: dict[str, int], lost_space: bool) -> Iterator[str]:
     yield f"repaired: {images} images are sound, {counts['lost']} are lost"
     if counts["recoded"]:
         yield f"{counts['recoded']} were coded again from their float descriptors"
     if counts["lightened"]:
         yield f"{counts['lightened']} are kept without their float descriptors"
-    if not coded:
+    if lost_space:
         yield "the code space was damaged: searches use the float descriptors until `edge-claid gallery retrain`"
 
 
