@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,6 +36,11 @@ from edge_claid.records import Described, Descriptors, Regions
 DIM, WIDTH, CODE_BYTES = 1280, 256, 16  # of the default pipeline
 GRID = (32, 32)
 BATCH, REPEATS = 64, 40
+COPIED = 1000
+
+
+def path_of(number: int) -> str:
+    return f"folder{number // 1000:03}/picture{number:06}.jpg"
 
 
 class Images:
@@ -42,7 +48,7 @@ class Images:
 
     def __init__(self, regions: int):
         rng = np.random.default_rng(0)
-        self._rng, self._next = rng, 0
+        self._rng, self.number = rng, 0
         corners = np.sort(rng.uniform(0, 640, (regions, 2, 2)), axis=1).reshape(regions, 4).astype(np.float32)
         parents = np.array([-1, *(i // 2 for i in range(regions - 1))], np.int32)
         # Blobs, as regions are, so that the masks pack as real ones do.
@@ -56,12 +62,15 @@ class Images:
         values = rng.normal(size=(64, regions, DIM)).astype(np.float32)
         self._values = values / np.linalg.norm(values, axis=2, keepdims=True)
 
+    def name(self) -> str:
+        """Path of one image more."""
+        self.number += 1
+        return path_of(self.number)
+
     def new(self) -> NewImage:
-        number = self._next
-        self._next += 1
-        values = np.roll(self._values[number % len(self._values)], number // len(self._values), axis=1)
+        name = self.name()
+        values = np.roll(self._values[self.number % len(self._values)], self.number // len(self._values), axis=1)
         described = Described(self._regions, Descriptors(values))
-        name = f"folder{number // 1000:03}/picture{number:06}.jpg"
         return NewImage(1, name, self._rng.bytes(32), 3_000_000, 1_700_000_000_000_000_000, described, label="shelf")
 
 
@@ -72,15 +81,32 @@ def space() -> CodeSpace:
 
 
 def grow(path: Path, images: Images, count: int) -> None:
-    """Add images until there are so many."""
+    """Add images until there are so many: the first thousand as enrolment does, the rest copied from these in SQL."""
     with Gallery.open(path, "create") as gallery:
         gallery.bind("made-up", {}, DIM)
         register_root(gallery, str(path.parent), "photos")
         if gallery.space is None:
             gallery.adopt_space(space())
-        missing = count - len(gallery)
-        for first in range(0, missing, BATCH):
-            gallery.add([images.new() for _ in range(min(BATCH, missing - first))])
+        while len(gallery) < min(count, COPIED):
+            gallery.add([images.new() for _ in range(min(BATCH, count - len(gallery)))])
+        for _ in range(len(gallery), count, BATCH):
+            with gallery.writing() as connection:
+                _copy(connection, images, min(BATCH, count - len(gallery)))
+
+
+def _copy(connection: sqlite3.Connection, images: Images, count: int) -> None:
+    for _ in range(count):
+        name, content, like = images.name(), os.urandom(32), images.number % COPIED + 1
+        new = connection.execute(
+            "INSERT INTO images (root, path, hash, size, mtime_ns, width, height, regions, label)"
+            " SELECT root, ?, ?, size, mtime_ns, width, height, regions, label FROM images WHERE id = ?",
+            (name.encode(), content, like),
+        ).lastrowid
+        for table in ("regions", "masks", "codes"):
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")][1:]
+            listed = ", ".join(columns)
+            query = f"INSERT INTO {table} (image, {listed}) SELECT ?, {listed} FROM {table} WHERE image = ?"
+            connection.execute(query, (new, like))
 
 
 def seconds(work: Callable[[], object], repeats: int = REPEATS) -> np.ndarray:
@@ -93,7 +119,7 @@ def seconds(work: Callable[[], object], repeats: int = REPEATS) -> np.ndarray:
 
 
 def measure(path: Path, images: Images) -> dict[str, float]:
-    """All figures of the gallery as it is; the images added are removed again."""
+    """All figures of the gallery as it is; it grows by some hundred images."""
 
     def opened() -> None:
         with Gallery.open(path) as gallery:
@@ -105,8 +131,8 @@ def measure(path: Path, images: Images) -> dict[str, float]:
         batch = seconds(lambda: gallery.add([images.new() for _ in range(BATCH)]), 5) * 1000 / BATCH
         page = seconds(lambda: list(islice(gallery.images(), 1000))) * 1000
         # Spread over the gallery, so that each is on pages of its own.
-        last = images._next
-        paths = iter([f"folder{n // 1000:03}/picture{n:06}.jpg" for n in range(last // 97, last, last // 97)])
+        last = images.number
+        paths = iter([path_of(n) for n in range(last // 97, last, last // 97)])
         remove = seconds(lambda: gallery.remove(row.id for row in gallery.images_at(next(paths)))) * 1000
         figures |= {"add_ms": np.median(add), "add_p95_ms": np.percentile(add, 95), "add_in_batch_ms": np.median(batch)}
         figures |= {"list_page_ms": np.median(page)}
