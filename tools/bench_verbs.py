@@ -15,20 +15,18 @@ import random
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import results_file
-from bench_open import GRID, MASK_BYTES, REGIONS_AN_IMAGE, write_gallery
+from bench_open import REGIONS_AN_IMAGE, write_gallery
 
 from edge_claid.gallery.backup import copy_to
 from edge_claid.gallery.export import gallery_records, write_lines
 from edge_claid.gallery.merge import merge
 from edge_claid.gallery.pages import Pages
 from edge_claid.gallery.repair import repair
-from edge_claid.gallery.rows import checksum
 from edge_claid.gallery.selection import Selection
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.verify import verify
@@ -40,18 +38,9 @@ def timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def write_sound(path: Path, images: int) -> None:
-    """As bench_open.py writes it, with masks that can be unpacked."""
-    write_gallery(path, images * REGIONS_AN_IMAGE, 16)
-    size = REGIONS_AN_IMAGE * (GRID[0] * GRID[1] // 8)
-    packed = zlib.compress(random.Random(1).randbytes(MASK_BYTES).ljust(size, b"\0"))
-    with Gallery.open(path, "rw") as gallery, gallery.writing() as connection:
-        connection.execute("UPDATE masks SET packed = ?, checksum = ?", (packed, checksum(packed)))
-
-
 def other_images(path: Path, like: Path, images: int) -> None:
     """A gallery of other contents at other paths, in the code space of another."""
-    write_sound(path, images)
+    write_gallery(path, images * REGIONS_AN_IMAGE, 16)
     with Gallery.open(path, "rw") as gallery, gallery.writing() as connection:
         connection.execute(
             "UPDATE images SET hash = CAST(hash || x'01' AS BLOB), path = CAST(path || '.other' AS BLOB)"
@@ -74,7 +63,7 @@ def damage(path: Path, one_in: int) -> int:
 
 def measured(folder: Path, images: int) -> dict[str, Any]:
     path, copy, other = folder / "g.claid", folder / "copy.claid", folder / "other.claid"
-    write_sound(path, images)
+    write_gallery(path, images * REGIONS_AN_IMAGE, 16)
     other_images(other, path, images // 10)
     found: dict[str, Any] = {"images": images, "file_mb": path.stat().st_size / 1e6}
     with Gallery.open(path, "rw") as gallery, Gallery.open(other) as second:
