@@ -26,7 +26,7 @@ def image_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
 
 # What a box's shape counts: score lost where it is e times wider, for its height, than the query's box, or e times
 # narrower (benchmarks/results/choices.json).
-SHAPE_COST = 0.1
+SHAPE_COST = 0.08
 
 
 def agreed_region(boxes: np.ndarray, scores: np.ndarray, temperature: float, aspect: float | None = None) -> int:
