@@ -32,7 +32,7 @@ def put_in_place(finished: str, path: str, keep_as: str | None = None) -> str:
                 # vfat and exFAT have no links.
                 os.rename(path, kept)
         os.replace(finished, path)
-        _flush(os.path.dirname(os.path.abspath(path)))
+        _flush_folder(os.path.dirname(os.path.abspath(path)))
     except OSError as error:
         raise StorageError(f"{finished} cannot be renamed to {path} ({error.strerror})") from error
     return kept
@@ -54,7 +54,15 @@ def _unused(name: str) -> str:
 
 
 def _flush(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(path: str) -> None:
+    """The new name itself on the disk; Windows has no way to ask for that."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
