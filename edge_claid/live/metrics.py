@@ -107,10 +107,10 @@ class LiveMetrics:
             for state in ("tentative", "confirmed", "unknown"):
                 lines.append(f'edge_claid_tracks{{state="{state}"}} {self._tracks.get(state, 0)}')
             lines.append("# TYPE edge_claid_latency_seconds summary")
-            lines += _summary_lines("edge_claid_latency_seconds", "", self._latency)
+            lines += summary_lines("edge_claid_latency_seconds", "", self._latency)
             lines.append("# TYPE edge_claid_stage_seconds summary")
             for stage, times in sorted(self._stages.items()):
-                lines += _summary_lines("edge_claid_stage_seconds", f'stage="{stage}"', times)
+                lines += summary_lines("edge_claid_stage_seconds", f'stage="{stage}"', times)
         return "\n".join(lines) + "\n"
 
 
@@ -133,7 +133,8 @@ def _milliseconds(times: Durations) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else round(value, 3) for name, value in found.items()}
 
 
-def _summary_lines(name: str, labels: str, times: Durations) -> list[str]:
+def summary_lines(name: str, labels: str, times: Durations) -> list[str]:
+    """One summary as Prometheus reads it. labels: ``key="value"`` pairs, or nothing."""
     lines = []
     for share in QUANTILES:
         inner = ",".join(part for part in (labels, f'quantile="{share}"') if part)

@@ -22,11 +22,12 @@ class Track:
     def __init__(self, number: int, sighting: Sighting, moment: float, settings: LiveSettings) -> None:
         self.number = number
         self.motion = SmoothBox(sighting.box, moment)
+        self._coast_looks = settings.coast_looks
         self.votes = Votes(settings.looks, settings.agreement, settings.window)
         self.descriptor = sighting.descriptor
         self.last_seen = moment
-        self.missed = 0
-        self.votes.add(sighting)
+        self.missed, self.known = 0, False  # known: was confirmed once
+        self._vote(sighting)
 
     @property
     def item(self) -> str | None:
@@ -37,8 +38,11 @@ class Track:
         """A look that shows the thing."""
         if self.missed:
             self.motion.stop()
+        if self.missed > self._coast_looks:
+            # Back after a while: looks from before its absence say nothing of what stands there now.
+            self.votes.clear()
         self.motion.correct(sighting.box, moment)
-        self.votes.add(sighting)
+        self._vote(sighting)
         mixed = 0.7 * self.descriptor + 0.3 * sighting.descriptor
         self.descriptor = mixed / max(float(np.linalg.norm(mixed)), 1e-12)
         self.last_seen, self.missed = moment, 0
@@ -46,7 +50,11 @@ class Track:
     def miss(self) -> None:
         """A look that does not show it."""
         self.missed += 1
-        self.votes.add(None)
+        self._vote(None)
+
+    def _vote(self, sighting: Sighting | None) -> None:
+        self.votes.add(sighting)
+        self.known = self.known or self.votes.item is not None
 
     def answer(self, moment: float, size: tuple[int, int]) -> TrackAnswer:
         """What to say of it at this moment; boxes are kept inside the frame of `size` (width, height)."""
@@ -123,10 +131,8 @@ class Tracker:
         return 0.0 if place <= 0.0 else 0.5 * place + 0.25 * alike + 0.25 * same
 
     def _worth_keeping(self, track: Track, moment: float) -> bool:
-        if not track.votes.settled and track.missed:
-            return track.missed < self._settings.looks
         fresh = moment - track.last_seen <= self._settings.forget_seconds
-        return track.missed <= self._settings.coast_looks or (fresh and track.item is not None)
+        return track.missed <= self._settings.coast_looks or (track.known and fresh)
 
     def _worth_showing(self, track: Track) -> bool:
         """Seen in this look, or agreed on and missed for a moment only."""

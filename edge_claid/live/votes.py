@@ -33,6 +33,11 @@ class Votes:
         item, count = named.most_common(1)[0]
         self.item = item if count >= enough else None
 
+    def clear(self) -> None:
+        """Start anew."""
+        self._votes.clear()
+        self.item = None
+
     @property
     def settled(self) -> bool:
         """Whether there were looks enough for an answer."""
