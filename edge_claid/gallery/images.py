@@ -27,6 +27,19 @@ def page_after(connection: sqlite3.Connection, last: int, displaced: bool) -> li
     return [_image_row(row) for row in connection.execute(where, (int(displaced), last))]
 
 
+def newest_before(connection: sqlite3.Connection, last: int | None, limit: int, text: str = "") -> list[ImageRow]:
+    """Up to ``limit`` searched images by falling id, from the one before ``last`` on (None: from the newest).
+
+    text: only those whose label or path holds it, upper and lower case alike for ASCII.
+    """
+    where = f"{_COLUMNS} WHERE i.displaced = 0 AND i.id < ?"
+    values: list[object] = [2**62 if last is None else last]
+    if text:
+        where += " AND (instr(lower(i.label), lower(?)) OR instr(lower(CAST(i.path AS TEXT)), lower(?)))"
+        values += [text, text]
+    return [_image_row(row) for row in connection.execute(f"{where} ORDER BY i.id DESC LIMIT ?", (*values, limit))]
+
+
 def found_by_id(connection: sqlite3.Connection, image_ids: Sequence[int]) -> dict[int, ImageRow]:
     """Those of these ids that are there."""
     found: dict[int, ImageRow] = {}
