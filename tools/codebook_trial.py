@@ -37,7 +37,8 @@ class Trial:
     """Regions of I images, N in all, row for row, and Q queries.
 
     descriptors: (N, D) float16. starts: (I + 1,). boxes: (N, 4). ids: dataset ids of each image.
-    queries: (Q, D) float32 in the dataset's order. halves: which half each query's instance is in, by query id.
+    queries: (Q, D) float32 in the dataset's order. aspects: (Q,) width / height of their boxes, NaN where unknown.
+    halves: which half each query's instance is in, by query id.
     training: split -> (N,) bool, regions that may be trained on. projections: split -> its whitening.
     temperature: of the vote for the box, see edge_claid.config.SearchSettings.
     """
@@ -48,6 +49,7 @@ class Trial:
     boxes: np.ndarray
     ids: list[list[str]]
     queries: np.ndarray
+    aspects: np.ndarray
     halves: dict[str, str]
     training: dict[str, np.ndarray]
     projections: dict[str, Projection]
@@ -72,9 +74,12 @@ class Trial:
         asked = {query.id for query in dataset.queries}
         rows = [row for row, query in enumerate(self.dataset.queries) if query.id in asked]
         scores = np.minimum(space.project(self.queries[rows]) @ regions.T, 1.0)
-        return {query.id: self._ranked(query.id, own) for query, own in zip(dataset.queries, scores, strict=True)}
+        return {
+            query.id: self._ranked(query.id, own, None if np.isnan(aspect) else aspect)
+            for query, own, aspect in zip(dataset.queries, scores, self.aspects[rows].tolist(), strict=True)
+        }
 
-    def _ranked(self, query: str, scores: np.ndarray) -> list[Ranked]:
+    def _ranked(self, query: str, scores: np.ndarray, aspect: float | None) -> list[Ranked]:
         relevant = {entry.image for entry in self.dataset.truth.get(query, ()) if not entry.ignore}
         by_image = np.split(scores, self.starts[1:-1])
         ranked: list[Ranked] = []
@@ -82,7 +87,7 @@ class Trial:
             box = None
             if relevant.intersection(self.ids[image]):
                 boxes = self.boxes[self.starts[image] : self.starts[image + 1]]
-                box = boxes[agreed_region(boxes, by_image[image], self.temperature)].tolist()
+                box = boxes[agreed_region(boxes, by_image[image], self.temperature, aspect)].tolist()
             ranked += [(name, score, box) for name in self.ids[image]]
         return ranked
 
@@ -106,7 +111,7 @@ def open_trial(gallery_path: Path, dataset_path: Path, cache: Path | None) -> Tr
         gallery.require_pipeline(pipeline.id, pipeline.describe_settings)
         images = list(gallery.images())
         descriptors = gallery.descriptors(sys.maxsize)
-        boxes = [gallery.regions(image.id).boxes for image in images]
+        boxes, parts = [gallery.regions(image.id).boxes for image in images], gallery.descriptor_parts
         if len(descriptors) != sum(map(len, boxes)):
             raise SystemExit(f"{gallery_path} does not keep all descriptors: enrol with --keep-descriptors")
         names = image_ids(dataset, gallery)
@@ -121,13 +126,15 @@ def open_trial(gallery_path: Path, dataset_path: Path, cache: Path | None) -> Tr
     counts = np.array([len(own) for own in boxes])
     starts = np.concatenate([[0], np.cumsum(counts)])
     training = {s: np.repeat(np.isin(np.arange(len(images)), images_of[s]), counts) for s in SPLITS}
-    projections = {
-        s: fit_whitening(descriptors[rows], codes.width, power=codes.whitening, within=known[f"within {s}"])
-        for s, rows in training.items()
-    }
+    projections = {}
+    for split, rows in training.items():
+        within = known[f"within {split}"]
+        projections[split] = fit_whitening(
+            descriptors[rows], codes.width, power=codes.whitening, within=within, parts=parts
+        )
     return Trial(
-        dataset, descriptors, starts, np.concatenate(boxes), ids, known["queries"], halves, training, projections,
-        temperature,
+        dataset, descriptors, starts, np.concatenate(boxes), ids, known["queries"], known["aspects"], halves,
+        training, projections, temperature,
     )  # fmt: skip
 
 
@@ -173,7 +180,10 @@ def _looked_at(
 ) -> dict[str, np.ndarray]:
     """Descriptors of the queries, and per split the scatter of regions over views of 64 of its training pictures."""
     described = describe_queries(dataset, pipeline)
-    known = {"key": np.array(key), "queries": np.concatenate([described[q.id].values for q in dataset.queries])}
+    queries = [described[query.id] for query in dataset.queries]
+    aspects = [np.nan if query.aspects is None else query.aspects[0] for query in queries]
+    known = {"key": np.array(key), "queries": np.concatenate([query.values for query in queries])}
+    known["aspects"] = np.array(aspects, np.float64)
     codes = pipeline.settings.codes
     for split, images in images_of.items():
         print(f"views of pictures to train on: {split}", file=sys.stderr, flush=True)

@@ -46,7 +46,7 @@ class UdqSettings:
     iterations: int = 2
     balance: float = 0.01
     learning_rate: float = 1e-2
-    steps: int = 100
+    steps: int = 50
     batch: int = 256
     seed: int = 0
 

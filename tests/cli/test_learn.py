@@ -70,7 +70,7 @@ def test_a_gallery_adopts_what_was_learned(shop: Path, refine: str) -> None:
     assert after[0] != before[0]
     assert len(after[1]) == IMAGES * REGIONS * 2
     assert after[2] == IMAGES
-    assert "step 300 of 300" in result.stderr
+    assert "step 150 of 150" in result.stderr
     with Gallery.open(shop) as gallery:
         codes = gallery.space.encode(gallery.descriptors(10**6).astype(np.float32))
     assert codes.tobytes() == after[1]
@@ -137,7 +137,7 @@ def test_another_pipelines_gallery_is_refused(shop: Path, monkeypatch: pytest.Mo
     refused(shop, GalleryError, "another pipeline")
 
 
-@pytest.mark.parametrize("moment", ["step 50", "step 300", "images 64", EVERY_IMAGE])
+@pytest.mark.parametrize("moment", ["step 50", "step 150", "images 64", EVERY_IMAGE])
 def test_ctrl_c_leaves_the_old_gallery(shop: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -151,7 +151,7 @@ def test_ctrl_c_leaves_the_old_gallery(shop: Path, monkeypatch: pytest.MonkeyPat
     assert content(shop) == before
 
 
-@pytest.mark.parametrize("moment", ["step 200", EVERY_IMAGE])
+@pytest.mark.parametrize("moment", ["step 100", EVERY_IMAGE])
 def test_kill_leaves_the_old_gallery_and_the_next_run_ends(shop: Path, moment: str) -> None:
     before = content(shop)
     program = [sys.executable, str(Path(learn_world.__file__)), moment, "learn", "udq", str(shop), "--bytes", "2"]
