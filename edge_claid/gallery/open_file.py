@@ -49,6 +49,9 @@ class OpenFile:
             finally:
                 if not nested and self._connection.in_transaction:
                     self._connection.execute("COMMIT")
+            if not nested and self._connection.watch.frozen:
+                # Without locks it may have been changed while it was read.
+                self._connection.watch.require_same()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
