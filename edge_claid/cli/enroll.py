@@ -77,7 +77,7 @@ def enroll(
     options = EnrollOptions(labels=table, prune=prune, dry_run=dry_run, keep_descriptors=keep_descriptors)
     with contextlib.ExitStack() as stack:
         written = stack.enter_context(ReportFile(report)) if report else None
-        run = _Run(gallery, options, code_bytes, json, written)
+        run = _Run(gallery, options, code_bytes, json, written, worth_telling=100 if watch else 1)
         if watch:
             _watch(sources, spacing, seconds_from_text(every, "--every", 1.0) or 30.0, run, hooks)
             return
@@ -156,13 +156,17 @@ def tell_summary(summary: Summary, json: bool) -> None:
 
 @dataclass
 class _Run:
-    """What one enrolment, or each round of a watch, does and tells."""
+    """What one enrolment, or each round of a watch, does and tells.
+
+    worth_telling: pictures from which on the need of disk and memory is told.
+    """
 
     gallery: Path
     options: EnrollOptions
     code_bytes: int | None
     json: bool
     written: ReportFile | None
+    worth_telling: int = 1
 
     def once(self, stack: contextlib.ExitStack, sources: list[PictureFiles], pipeline: Any = None) -> Summary:
         """Enrol; what is opened for it lives as long as ``stack``. pipeline: one that is open already."""
@@ -176,7 +180,7 @@ class _Run:
 
         def planned(estimate: Estimate) -> None:
             told.expect(estimate.outcomes)
-            for line in estimate.lines() if estimate.new else ():
+            for line in estimate.lines() if estimate.new >= self.worth_telling else ():
                 print(line, file=sys.stderr, flush=True)
 
         options = replace(self.options, planned=planned, training=told.phase)

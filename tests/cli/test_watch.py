@@ -143,30 +143,60 @@ def test_a_stick_that_is_mounted_is_enrolled_and_may_go(watched: Watched) -> Non
         assert sorted((row.root, row.path) for row in gallery.images()) == [("media", "a.png"), ("usb0", "s.png")]
 
 
+SLOW = PROGRAM.replace(
+    "app.main()",
+    "import time\n"
+    "inner = MadeUpPipeline.describe_many\n"
+    "def slowly(self, frames):\n"
+    "    for result in inner(self, frames):\n"
+    "        print('described', flush=True)\n"
+    "        yield result\n"
+    "        time.sleep(0.2)\n"
+    "MadeUpPipeline.describe_many = slowly\n"
+    "app.main()",
+)
+
+
+def test_a_pulled_stick_is_exit_7_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
+    for number in range(40):
+        old(write_picture(tmp_path / "content" / f"{number:02}.png", number, size=(1600, 1200)))
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    plug = ["mount", "--bind", str(tmp_path / "content"), str(stick)]
+    if shutil.which("mount") is None or subprocess.run(plug, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    words = ["enroll", str(stick), "--gallery", str(tmp_path / "g.claid"), "--prune", "--json"]
+    process = subprocess.Popen([sys.executable, "-c", SLOW, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"described\n"
+    subprocess.run(["umount", "-l", str(stick)], check=True)
+    out, err = process.communicate(timeout=60)
+    lines = [json.loads(line) for line in out.splitlines() if line.startswith(b"{")]
+    assert process.returncode == 7
+    assert b"the source was lost" in err
+    assert {line["status"] for line in lines[:-1]} == {"added"}
+    assert 1 <= lines[-1]["summary"]["added"] == len(lines) - 1 < 40
+    subprocess.run(plug, check=True)
+    try:
+        again = subprocess.run([sys.executable, "-c", PROGRAM, *words], capture_output=True, check=True)
+        summary = json.loads(again.stdout.splitlines()[-1])["summary"]
+        assert (summary["unchanged"], summary["added"]) == (len(lines) - 1, 40 - (len(lines) - 1))
+    finally:
+        subprocess.run(["umount", str(stick)], check=True)
+
+
 def test_sigterm_ends_a_plain_enrolment_with_what_is_ready(tmp_path: Path) -> None:
-    for number in range(3):
+    for number in range(6):
         write_picture(tmp_path / "photos" / f"{number}.png", number)
-    slow = PROGRAM.replace(
-        "app.main()",
-        "import time\n"
-        "inner = MadeUpPipeline.describe_many\n"
-        "def slowly(self, frames):\n"
-        "    for result in inner(self, frames):\n"
-        "        print('described', flush=True)\n"
-        "        yield result\n"
-        "        time.sleep(1)\n"
-        "MadeUpPipeline.describe_many = slowly\n"
-        "app.main()",
-    )
     words = ["enroll", str(tmp_path / "photos"), "--gallery", str(tmp_path / "g.claid")]
-    with subprocess.Popen([sys.executable, "-c", slow, *words], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", SLOW, *words], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "described\n"
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 130
     with edge_claid.Gallery.open(tmp_path / "g.claid", "r") as gallery:
-        assert 1 <= len(gallery) < 3
+        assert 1 <= len(gallery) < 6
 
 
 def test_unit_is_sound(tmp_path: Path) -> None:
