@@ -79,8 +79,10 @@ def measured(trial: Trial, method: str, length: int, seeds: int, rows: int) -> d
 
 def markdown(stored: dict[str, Any]) -> str:
     """Two tables: pictures that were not trained on, and the gallery itself."""
-    lines = []
-    rows = [row for part in stored.values() for row in part["rows"]]
+    rows = [row for part in sorted(stored.values(), key=lambda part: part["rows"][0]["bytes"]) for row in part["rows"]]
+    seeds = sorted({len(row["own"]) for row in rows})
+    trained = sorted({part["trained on"] for part in stored.values()})
+    lines = [f"Seeds: {seeds[0]} to {seeds[-1]}; regions trained on: at most {trained[-1]:,}.", ""]
     titles = {"held out": "Trained on other pictures", "own": "Trained on the gallery itself"}
     for split, title in titles.items():
         lines += [
