@@ -74,7 +74,8 @@ def described_by_all(
 def figures(dataset: Dataset, pipeline: Pipeline, variant: Variant, queries: Any) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, Gallery.open(Path(folder) / "g.claid", "create") as gallery:
         enrol_dataset(dataset, variant, gallery)
-        gallery.adopt_space(train_space(gallery.descriptors(40_000), pipeline.settings.codes), keep_descriptors=True)
+        descriptors, parts = gallery.descriptors(40_000), gallery.descriptor_parts
+        gallery.adopt_space(train_space(descriptors, pipeline.settings.codes, parts=parts), keep_descriptors=True)
         search = GallerySearch(gallery, ops.load().code_scan, pipeline.settings.search, exact=True)
         report = evaluate(dataset, rank(dataset.queries, queries, search, image_ids(dataset, gallery)))
         info = gallery.info()
