@@ -46,6 +46,8 @@ def look_up(
         images = images[images >= 0][:most]
         asked = np.flatnonzero(positions.of_ids(also)) if len(also) else np.empty(0, np.int64)
         images = np.union1d(images, asked)
+        if not len(images):
+            return Matches(np.empty(0, np.int64), np.empty((len(queries), 0)))
         rows = [scorer.region_scores(query, images) for query in queries]
         scores = [image_scores_of(np.stack(own)) for own in zip(*rows, strict=True)]
         return Matches(positions.image_ids[images], np.stack(scores, axis=1))

@@ -14,7 +14,7 @@ from edge_claid.codes.projection import small_projection
 from edge_claid.codes.space import CodeSpace
 from edge_claid.config import SearchSettings
 from edge_claid.errors import GalleryError, UsageError
-from edge_claid.gallery import positions
+from edge_claid.gallery import calibration, positions
 from edge_claid.gallery.localise import agreed_region, image_scores
 from edge_claid.gallery.positions import Origin, Positions
 from edge_claid.gallery.scorers import CodeScorer, FloatScorer, Scorer
@@ -48,6 +48,7 @@ class GallerySearch:
         self._scorer: Scorer | None
         with gallery.reading() as connection:
             self._open(connection)
+        self._curve = calibration.stored(gallery, "search", self.scored_by)
 
     def __len__(self) -> int:
         """Images that are searched."""
@@ -75,6 +76,15 @@ class GallerySearch:
             added = self._take_up(self._scorer, connection, returned)
             self._version = version
             return added > 0 or len(gone) > 0
+
+    @property
+    def scored_by(self) -> str:
+        """What scores are cosines of: "codes" or "descriptors"."""
+        return "codes" if isinstance(self._scorer, CodeScorer) else "descriptors"
+
+    def _match(self, score: float) -> float | None:
+        """Probability of a true match, None where the gallery is not calibrated for this kind of scores."""
+        return None if self._curve is None else round(float(self._curve.match(score)), 4)
 
     @contextlib.contextmanager
     def scoring(self) -> Iterator[tuple[Positions, Scorer | None]]:
@@ -168,7 +178,7 @@ class GallerySearch:
         )
         around = np.concatenate([boxes[:, :, :2].min(axis=0), boxes[:, :, 2:].max(axis=0)], axis=1).tolist()
         return [
-            Hit(row.path, row.root, score, (box[0], box[1], box[2], box[3]), row.label)
+            Hit(row.path, row.root, score, (box[0], box[1], box[2], box[3]), row.label, self._match(score))
             for row, score, box in zip(rows, scores[order].tolist(), around, strict=True)
         ]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_claid.codes.projection import normalised
 from edge_claid.config import LiveSettings
-from edge_claid.gallery.calibrate import Calibration
+from edge_claid.gallery.calibration import Calibration
 from edge_claid.live.answer import Box, Sighting
 from edge_claid.live.holdings import Holdings
 from edge_claid.live.look import Look

@@ -17,7 +17,8 @@ from edge_claid.codes.projection import Projection, small_projection
 from edge_claid.codes.space import CodeSpace
 from edge_claid.errors import EdgeClaidError, GalleryError
 from edge_claid.gallery import positions
-from edge_claid.gallery.calibrate import Calibration, ViewDescriber, calibrated, namable, stored
+from edge_claid.gallery.calibrate import ViewDescriber, calibrated, namable
+from edge_claid.gallery.calibration import Calibration, stored
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.live.answer import LiveEvent
@@ -99,7 +100,8 @@ class WatchedGallery:
         self._gallery, self._file = self._opened()
         try:
             search = _searched(self._gallery, code_scan)
-            found = calibrated(self._gallery, search, pipeline) or UNMEASURED
+            plain = search if search.scored_by == "codes" else GallerySearch(self._gallery, code_scan)
+            found = calibrated(self._gallery, search, plain, pipeline) or UNMEASURED
             self._version = _version(self._gallery)
             search.refresh()
             self.holdings = _held(self._gallery, search, found)
@@ -141,7 +143,8 @@ class WatchedGallery:
         gallery, file = self._opened()
         try:
             version = _version(gallery)
-            holdings = _held(gallery, _searched(gallery, self._code_scan), stored(gallery) or UNMEASURED)
+            search = _searched(gallery, self._code_scan)
+            holdings = _held(gallery, search, stored(gallery, "frame", search.scored_by) or UNMEASURED)
         except BaseException:
             gallery.close()
             raise
@@ -151,7 +154,8 @@ class WatchedGallery:
 
     def _calibration(self) -> Calibration:
         """What is stored, else what was measured before: a curve that is a little old is better than none."""
-        return stored(self._gallery) or self.holdings.calibration
+        found = stored(self._gallery, "frame", self.holdings.search.scored_by)
+        return found or self.holdings.calibration
 
     def _refusal(self, error: EdgeClaidError) -> LiveEvent | None:
         """Told once for each file and reason; the old gallery goes on."""

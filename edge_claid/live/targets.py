@@ -12,8 +12,8 @@ import numpy as np
 from edge_claid.config import LiveSettings
 from edge_claid.descriptors.views import augmented_view
 from edge_claid.frames.reading import read_picture
-from edge_claid.gallery import calibrate
-from edge_claid.gallery.calibrate import Calibration
+from edge_claid.gallery import calibration
+from edge_claid.gallery.calibration import Calibration
 from edge_claid.gallery.region_lookup import look_up
 from edge_claid.live.find import Finder, Target
 from edge_claid.live.holdings import UNMEASURED, Holdings
@@ -58,7 +58,7 @@ def curve_of(target: Target, holdings: Holdings) -> Calibration:
         return UNMEASURED
     wrong = look_up(holdings.search, target.descriptors[:1], k=len(holdings.items), most=len(holdings.items))
     views = holdings.project(target.descriptors)
-    return calibrate.fit(views[1:] @ views[0], wrong.scores[0]) or UNMEASURED
+    return calibration.fit(views[1:] @ views[0], wrong.scores[0]) or UNMEASURED
 
 
 def finder_of(targets: Sequence[Target], holdings: Holdings, settings: LiveSettings, threshold: Threshold) -> Finder:
