@@ -16,7 +16,7 @@ from edge_claid.errors import UsageError
 BFR_NEIGHBOURS = 10
 PBR_NEIGHBOURS = 50
 KMEANS_ROUNDS = 15
-_BLOCK = 1024  # rows whose distances to all others are held at once
+_BLOCK = 256  # rows whose distances to all others are held at once; of 40,000 regions that is 120 MB
 
 
 def brute_force_refined(features: np.ndarray, neighbours: int = BFR_NEIGHBOURS) -> np.ndarray:
