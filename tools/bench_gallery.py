@@ -89,14 +89,16 @@ def grow(path: Path, images: Images, count: int) -> None:
             gallery.adopt_space(space())
         while len(gallery) < min(count, COPIED):
             gallery.add([images.new() for _ in range(min(BATCH, count - len(gallery)))])
-        for _ in range(len(gallery), count, BATCH):
+        while len(gallery) < count:
             with gallery.writing() as connection:
                 _copy(connection, images, min(BATCH, count - len(gallery)))
 
 
 def _copy(connection: sqlite3.Connection, images: Images, count: int) -> None:
+    first = [row[0] for row in connection.execute(f"SELECT id FROM images ORDER BY id LIMIT {COPIED // 2}")]
     for _ in range(count):
-        name, content, like = images.name(), os.urandom(32), images.number % COPIED + 1
+        name, content = images.name(), os.urandom(32)
+        like = first[images.number % len(first)]
         new = connection.execute(
             "INSERT INTO images (root, path, hash, size, mtime_ns, width, height, regions, label)"
             " SELECT root, ?, ?, size, mtime_ns, width, height, regions, label FROM images WHERE id = ?",
