@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edge_claid import __version__
-from edge_claid.cli import bench, enroll, evaluate, gallery, learn, live, models, regions, search, sources
+from edge_claid.cli import bench, enroll, evaluate, gallery, learn, live, models, regions, search, serve, sources
 from edge_claid.errors import EdgeClaidError, UsageError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -27,6 +27,7 @@ app.command("enroll")(enroll.enroll)
 app.command("search")(search.search)
 app.command("regions")(regions.regions)
 app.command("live")(live.live)
+app.command("serve")(serve.serve)
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(learn.app, name="learn")
 app.command("eval")(evaluate.evaluate)
