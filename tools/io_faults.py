@@ -218,10 +218,13 @@ def main() -> int:
     figures: dict[str, Any] = {}
 
     def measured(part: str, work: Callable[[Callable[[str, Found], None]], dict[str, Any]]) -> None:
-        found, began = Found(), time.monotonic()
+        found, began, rounds = Found(), time.monotonic(), [0]
 
         def note(what: str, of_round: Found) -> None:
             merge(found, of_round)
+            rounds[0] += 1
+            if rounds[0] % 100 == 0:
+                print(f"{part}: {rounds[0]} rounds, findings: {dict(found.counts) or 'none'}", flush=True)
             for words in of_round.words:
                 print(f"{what}: {words}", flush=True)
 
