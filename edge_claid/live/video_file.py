@@ -17,6 +17,7 @@ from edge_claid.live.answer import FrameAnswer, LiveEvent
 from edge_claid.live.drawn import drawn
 
 _TICKS = 1000  # time base of the file: milliseconds, since live frames come at uneven times
+LONGEST_GAP = 10.0  # seconds without a frame that the file shows in full
 _CODECS = {".mp4": "libx264", ".mkv": "libx264", ".mov": "libx264", ".avi": "mpeg4", ".webm": "libvpx-vp9"}
 
 
@@ -38,7 +39,7 @@ class VideoFileSink:
         self._container: Any = None
         self._stream: Any = None
         self._size = (0, 0)
-        self._start, self._last = math.nan, -1
+        self._before, self._last = math.nan, -1
         self._check_place()
 
     def frame(self, answer: FrameAnswer) -> None:
@@ -88,9 +89,9 @@ class VideoFileSink:
 
     def _tick(self, time: float) -> int:
         """Time in the file, always later than the frame before it, whatever the source's clock does."""
-        if math.isnan(self._start):
-            self._start = time
-        self._last = max(self._last + 1, min(round((time - self._start) * _TICKS), self._last + 3600 * _TICKS))
+        step = time - self._before
+        self._before = time
+        self._last += max(1, round(min(step, LONGEST_GAP) * _TICKS)) if math.isfinite(step) else 1
         return self._last
 
     def _check_place(self) -> None:
