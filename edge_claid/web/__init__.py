@@ -1,1 +1,1 @@
-"""The page: live picture, search, enrolment and gallery browser behind ``edge-claid serve``. Needs the extra ``web``."""
+"""The page behind ``edge-claid serve``: live picture, search, enrolment, gallery. Needs the extra ``web``."""

@@ -1,4 +1,4 @@
-"""Work that takes the networks or the disk runs in a few threads, never in the event loop, and never queues for long."""
+"""Work that takes the networks or the disk: in a few threads, never in the event loop, with a bounded queue."""
 
 from __future__ import annotations
 

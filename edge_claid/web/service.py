@@ -1,4 +1,4 @@
-"""What the routes do with the gallery: search it, enrol into it, browse it, remove from it. Called from worker threads."""
+"""What the routes do with the gallery, in worker threads: search it, enrol into it, browse it, remove from it."""
 
 from __future__ import annotations
 
