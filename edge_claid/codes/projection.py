@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,7 @@ def fit_whitening(
     descriptor's norm, they are reduced by a plain PCA.
     Raises UsageError for values that are not finite, fewer rows than `width`, and parts that do not make up D.
     """
-    values = np.asarray(values, np.float32)
+    values = np.asarray(values)
     if not np.isfinite(values).all():
         raise UsageError("descriptors hold NaN or infinite values; enrol the pictures again")
     if len(values) < width:
@@ -76,8 +76,11 @@ def fit_whitening(
     if parts and sum(parts) != values.shape[1]:
         raise UsageError(f"descriptors of {values.shape[1]} dimensions do not have parts of {list(parts)}")
     mean = values.mean(axis=0, dtype=np.float64)
-    centred = values - mean.astype(np.float32)
-    covariance = (centred.T @ centred / np.float32(len(centred))).astype(np.float64)
+    covariance = np.zeros((len(mean), len(mean)))
+    for rows in _chunks(len(values)):
+        centred = np.asarray(values[rows], np.float32) - mean.astype(np.float32)
+        covariance += centred.T @ centred
+    covariance /= len(values)
     ends = np.cumsum(parts) if len(parts) > 1 else np.array([values.shape[1]])
     blocks = [slice(int(end) - size, int(end)) for end, size in zip(ends, parts or (values.shape[1],), strict=True)]
     if len(blocks) == 1:
@@ -88,6 +91,11 @@ def fit_whitening(
     # One scale for the whole matrix keeps projected values near one; directions are not changed by it.
     matrix /= np.sqrt((matrix * (covariance @ matrix)).sum(axis=0).mean())
     return Projection(mean.astype(np.float32), matrix.astype(np.float32))
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    """Rows a few thousand at a time: a large gallery's descriptors in float32 at once would fill the memory."""
+    return (slice(start, start + 4096) for start in range(0, count, 4096))
 
 
 def _whitening(
