@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,18 @@ METHODS: dict[str, Train] = {
     "UDQ + PBR": udq("pbr"),
     "UDQ + CBR": udq("cbr"),
 }
+# Settings that were not taken, at one code length and seed, so that it is seen why.
+VARIANTS: dict[str, Train] = {
+    "UDQ + BFR, λ = 10": udq("bfr", balance=10.0),
+    "UDQ + BFR, λ = 50": udq("bfr", balance=50.0),
+    "UDQ + BFR, 200 steps a module": udq("bfr", steps=200),
+}
+VARIED_AT = 8  # bytes
 
 
 def measured(trial: Trial, method: str, length: int, seeds: int, rows: int) -> dict[str, Any]:
     """One method at one code length: its figures by seed, trained on the gallery and on held-out halves."""
+    train = (METHODS | VARIANTS)[method]
     found: dict[str, Any] = {"method": method, "bytes": length, "own": [], "held out": [], "seconds": []}
     for seed in range(seeds):
         for name, splits in (("own", ("own",)), ("held out", HELD_OUT)):
@@ -66,7 +74,7 @@ def measured(trial: Trial, method: str, length: int, seeds: int, rows: int) -> d
             for split in splits:
                 chosen = np.flatnonzero(trial.training[split])
                 chosen = np.sort(np.random.default_rng(seed).permutation(chosen)[:rows])
-                spaces[split] = METHODS[method](trial.descriptors[chosen], trial.projections[split], length, seed)
+                spaces[split] = train(trial.descriptors[chosen], trial.projections[split], length, seed)
             if name == "own":
                 found["seconds"].append(round(time.process_time() - began, 2))
             figures = trial.figures(spaces)
@@ -78,29 +86,31 @@ def measured(trial: Trial, method: str, length: int, seeds: int, rows: int) -> d
 
 
 def markdown(stored: dict[str, Any]) -> str:
-    """Two tables: pictures that were not trained on, and the gallery itself."""
-    rows = [row for part in sorted(stored.values(), key=lambda part: part["rows"][0]["bytes"]) for row in part["rows"]]
+    """Tables: pictures that were not trained on, the gallery itself, and settings that were not taken."""
+    parts = [part for name, part in stored.items() if name != "variants"]
+    rows = sorted((row for part in parts for row in part["rows"]), key=lambda row: row["bytes"])
     seeds = sorted({len(row["own"]) for row in rows})
-    trained = sorted({part["trained on"] for part in stored.values()})
-    lines = [f"Seeds: {seeds[0]} to {seeds[-1]}; regions trained on: at most {trained[-1]:,}.", ""]
-    titles = {"held out": "Trained on other pictures", "own": "Trained on the gallery itself"}
-    for split, title in titles.items():
-        lines += [
-            f"{title}:",
-            "",
-            "| bytes | method | mAP | mIoU | mAP of the float features |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        for row in rows:
-            cells = [spread([seed[key] for seed in row[split]]) for key in ("mAP", "mIoU")]
-            cells.append(f"{row[split][0]['float mAP']:.3f}")
-            lines.append(f"| {row['bytes']} | {row['method']} | {' | '.join(cells)} |")
-        lines.append("")
+    trained = max(part["trained on"] for part in parts)
+    lines = [f"Seeds: {' or '.join(map(str, seeds))}. Regions trained on: at most {trained:,}.", ""]
+    lines += table("Trained on other pictures", rows, "held out") + table("Trained on the gallery itself", rows, "own")
+    if "variants" in stored:
+        lines += table("Other settings, trained on the gallery itself, one seed", stored["variants"]["rows"], "own")
     return "\n".join(lines)
+
+
+def table(title: str, rows: list[dict[str, Any]], split: str) -> list[str]:
+    lines = [f"{title}:", "", "| bytes | method | mAP | mIoU | mAP of the float features |", "| --- " * 5 + "|"]
+    for row in rows:
+        cells = [spread([seed[key] for seed in row[split]]) for key in ("mAP", "mIoU")]
+        cells.append(f"{row[split][0]['float mAP']:.3f}")
+        lines.append(f"| {row['bytes']} | {row['method']} | {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def spread(values: list[float]) -> str:
     """Mean over seeds, and half the way from the lowest to the highest."""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
     return f"{np.mean(values):.3f} ± {np.ptp(values) / 2:.3f}"
 
 
@@ -128,14 +138,20 @@ def main() -> None:
 
     torch.set_num_threads(1)
     trial = open_trial(options.gallery, options.dataset, options.cache)
-    for length in options.bytes or LENGTHS:
+    about = {"dataset": trial.dataset.name, "regions": len(trial.descriptors), "trained on": options.rows}
+
+    def run(methods: Iterable[str], length: int, seeds: int) -> dict[str, Any]:
         rows = []
-        for method in options.method or METHODS:
-            rows.append(measured(trial, method, length, options.seeds, options.rows))
+        for method in methods:
+            rows.append(measured(trial, method, length, seeds, options.rows))
             shown = {split: spread([seed["mAP"] for seed in rows[-1][split]]) for split in ("held out", "own")}
             print(f"{length} bytes  {method:10} {shown}  {rows[-1]['seconds']} s", file=sys.stderr, flush=True)
-        about = {"dataset": trial.dataset.name, "regions": len(trial.descriptors), "trained on": options.rows}
-        results_file.write(options.out, {f"{length} bytes": {**about, "rows": rows}})
+        return {**about, "rows": rows}
+
+    for length in options.bytes or LENGTHS:
+        results_file.write(options.out, {f"{length} bytes": run(options.method or METHODS, length, options.seeds)})
+    if not options.method:
+        results_file.write(options.out, {"variants": run(VARIANTS, VARIED_AT, 1)})
 
 
 if __name__ == "__main__":
