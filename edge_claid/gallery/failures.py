@@ -26,6 +26,11 @@ def plain_errors(path: str) -> Iterator[None]:
         raise GalleryError(f"gallery {path}: {error}") from error
     except sqlite3.Error as error:
         raise _translated(path, error) from error
+    except OSError as error:
+        # Of the gallery's own files; an error of another file is not this gallery's.
+        if not os.fsdecode(error.filename or "").startswith(path):
+            raise
+        raise StorageError(f"gallery {path} cannot be read or written ({error.strerror})") from error
     except UnicodeDecodeError as error:
         # SQLite quotes damaged text in its own message, which is then no text either.
         raise GalleryError(f"gallery {path} is damaged (text that is none)") from error

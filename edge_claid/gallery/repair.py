@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_claid.errors import GalleryError, StorageError, UsageError
-from edge_claid.gallery import identity, schema
+from edge_claid.gallery import identity, medium, schema
 from edge_claid.gallery.batch import Space, write_codes
 from edge_claid.gallery.failures import plain_errors
 from edge_claid.gallery.replace import put_in_place, remove_database
@@ -63,10 +63,21 @@ def repair(path: str, *, wait_seconds: float = 30.0, read_space: Callable[[bytes
     free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
     if free < os.path.getsize(path):
         raise StorageError(f"gallery {path}: a repair needs {os.path.getsize(path):,} free bytes beside it")
+    trouble = medium.read_trouble(path)
+    if trouble is not None:
+        # The pages are mapped: one that the disk does not give would end the process.
+        raise StorageError(
+            f"gallery {path} cannot be read ({trouble}): its medium is failing; copy what can be read to a sound disk "
+            "(ddrescue does) and repair the copy"
+        )
     beside = path + ".repairing"
     remove_database(beside)
     try:
-        with _held(path, wait_seconds), Gallery.open(beside, "create", read_space=read_space) as fresh:
+        with (
+            plain_errors(path),
+            _held(path, wait_seconds),
+            Gallery.open(beside, "create", read_space=read_space) as fresh,
+        ):
             mended, lost_space = _mend(path, fresh)
             images = len(fresh)
         damaged = put_in_place(beside, path, keep_as=path + ".damaged")
