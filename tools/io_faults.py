@@ -141,7 +141,8 @@ def errors(world: World, layer: Any, rounds: int, note: Callable[[str, Found], N
         kinds = int(rng.choice(choices))
         total = trial.calls(world.medium, kinds)
         end = files_of(world.medium)
-        for _ in range(min(8, rounds - counts["rounds"])):
+        # A command that has nothing to do makes no such call.
+        for _ in range(min(8, rounds - counts["rounds"]) if total else 0):
             nth, lasting = int(rng.integers(1, total + 1)), bool(rng.random() < 0.5)
             fault = Fault(world.medium, kinds, nth, errno.EIO, lasting)
             note(
@@ -163,7 +164,7 @@ def pulled(world: World, layer: Any, rounds: int, note: Callable[[str, Found], N
         total = trial.calls(world.photos, kinds)
         end = files_of(world.medium)
         for _ in range(min(8, rounds - counts["rounds"])):
-            if rng.random() < 0.5:
+            if total and rng.random() < 0.5:
                 lasting = bool(rng.random() < 0.8)
                 fault = Fault(world.photos, kinds, int(rng.integers(1, total + 1)), errno.EIO, lasting)
                 note(f"pulled, I/O errors from call {fault.nth}", trial.round(fault, counts))
