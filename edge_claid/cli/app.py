@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from edge_claid import __version__
-from edge_claid.cli import bench, enroll, evaluate, gallery, learn, live, models, regions, search, serve, sources
+from edge_claid.cli import (
+    bench,
+    build_engines,
+    enroll,
+    evaluate,
+    gallery,
+    learn,
+    live,
+    models,
+    regions,
+    search,
+    serve,
+    sources,
+)
 from edge_claid.errors import EdgeClaidError, UsageError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -23,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(models.app, name="models")
+app.command("build-engines")(build_engines.build_engines)
 app.command("enroll")(enroll.enroll)
 app.command("search")(search.search)
 app.command("regions")(regions.regions)

@@ -35,7 +35,7 @@ class PycudaDevice:
             cuda.init()
             device = cuda.Device(number)
             self._context = device.retain_primary_context()
-            self._arch = "sm_{}{}".format(*device.compute_capability())
+            self.arch = "sm_{}{}".format(*device.compute_capability())
             self.shared_limit = int(device.get_attribute(cuda.device_attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN))
             self.processors = int(device.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT))
             self.name = str(device.name())
@@ -66,7 +66,7 @@ class PycudaDevice:
     def kernels(self, family: str) -> _Kernels:
         if family not in self._families:
             with _told(f"the {family} kernels cannot be loaded"):
-                module = cuda.module_from_buffer(machine_code(family, self._arch, self._cache_dir))
+                module = cuda.module_from_buffer(machine_code(family, self.arch, self._cache_dir))
             self._families[family] = _Kernels(self, module)
         return self._families[family]
 
@@ -94,6 +94,18 @@ class PycudaDevice:
                 cuda.memcpy_dtoh_async(values, array.address, self.stream)
             self.stream.synchronize()
         return values
+
+    def pinned(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
+        """Host memory that copies to and from the device fastest."""
+        with self._current(), _told("no host memory for the GPU is left"):
+            values: np.ndarray = cuda.pagelocked_empty(tuple(shape), dtype)
+        return values
+
+    def copy_from(self, array: DeviceArray, to: np.ndarray) -> None:
+        """Download into memory that is there, as ``pinned`` gives it; waits for all that was started before."""
+        with self._current(), _told("the GPU failed"):
+            cuda.memcpy_dtoh_async(to, array.address, self.stream)
+            self.stream.synchronize()
 
     def fill(self, array: DeviceArray, byte: int) -> None:
         with self._current(), _told("the GPU failed"):

@@ -1,0 +1,126 @@
+"""``edge-claid build-engines``: TensorRT engines for the GPU of this machine, or for others."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_claid.cli.printing import print_json
+from edge_claid.config import load_settings
+from edge_claid.engines.build import Engine, Order, build_engine
+from edge_claid.engines.choosing import choose
+from edge_claid.engines.opening import try_engine
+from edge_claid.engines.recipe import recipe
+from edge_claid.errors import UsageError
+from edge_claid.models import open_network
+
+_EVERY_SECONDS = 10.0
+
+
+def build_engines(
+    backend: Annotated[str, typer.Option(help="auto, tensorrt or tensorrt-rtx.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="fp16, fp32, int8 or fp8; default: the recipe's first.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="GPUs of other machines, as sm_86,sm_89,sm_120 (TensorRT for RTX).")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Network; again for more. Default: the pipeline's two.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Pictures like yours, to calibrate and try engines on.")
+    ] = None,
+    memory: Annotated[
+        int | None, typer.Option(metavar="MB", help="Most the builder may hold; default: what is free.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build again what is built.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
+) -> None:
+    """Build the engines of the default pipeline for the GPU at hand; say so where the CPU serves."""
+    if calibration is not None and not calibration.is_dir():
+        raise UsageError(f"--calibration {calibration} is no folder")
+    if memory is not None and memory < 1:
+        raise UsageError(f"--memory {memory} is no number of megabytes")
+    chosen = choose(backend, _targets(target))
+    if chosen.library is None:
+        typer.echo(chosen.reason, err=True)
+        if json:
+            print_json({"backend": "onnxruntime", "reason": chosen.reason})
+        return
+    typer.echo(f"{chosen.library.name} {chosen.library.version} for {', '.join(chosen.targets)}", err=True)
+    settings = load_settings()
+    networks = model or [settings.networks.vit, settings.networks.descriptor]
+    recipes = [recipe(name) for name in networks]
+    for known in recipes:
+        known.checked_precision(precision)
+    for known in recipes:
+        order = Order(
+            network=open_network(known.network, layer=known.layer),
+            recipe=known,
+            precision=known.checked_precision(precision),
+            library=chosen.library,
+            targets=chosen.targets,
+            here=chosen.here,
+            calibration=calibration,
+            memory_limit=None if memory is None else memory << 20,
+            force=force,
+            settings=settings,
+        )
+        with _Told(f"{order.network.name} at {order.precision}") as told:
+            _print(build_engine(order, told.progress, try_engine(order)), json)
+
+
+def _targets(text: str | None) -> tuple[str, ...]:
+    targets = tuple(dict.fromkeys(part.strip().lower() for part in text.split(","))) if text else ()
+    for target in targets:
+        if not re.fullmatch(r"sm_\d{2,3}", target):
+            raise UsageError(f"--target {target!r} is no GPU: give compute capabilities as sm_86,sm_89")
+    return targets
+
+
+def _print(engine: Engine, json: bool) -> None:
+    known = engine.manifest
+    if json:
+        facts: dict[str, Any] = {
+            "network": known.network, "precision": known.precision, "targets": known.compute_capabilities,
+            "built": engine.fresh, "seconds": known.build_seconds, "bytes": known.engine_bytes,
+            "builder_memory": known.build_memory_bytes, "verification": known.verification["status"],
+            "folder": str(engine.folder),
+        }  # fmt: skip
+        print_json(facts)
+        return
+    how = f"built in {known.build_seconds:.0f} s" if engine.fresh else "was built already (--force builds it again)"
+    typer.echo(
+        f"{known.network} {known.precision} for {'+'.join(known.compute_capabilities)}: {how}, "
+        f"{known.engine_bytes / 1e6:.0f} MB, {known.verification['status']}  {engine.folder}"
+    )
+
+
+class _Told:
+    """Tells on stderr how a build goes: one line that changes on a terminal, else a line every 10 seconds."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._started = self._last = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> _Told:
+        typer.echo(f"{self._name}: trying the graph on ONNX Runtime, then building", err=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal:
+            typer.echo("\r\033[K", err=True, nl=False)
+
+    def progress(self, phase: str, share: float) -> None:
+        now = time.monotonic()
+        line = f"{self._name}: {share:4.0%} after {now - self._started:.0f} s, {phase}"
+        if self._terminal:
+            typer.echo(f"\r\033[K{line[:110]}", err=True, nl=False)
+        elif now - self._last >= _EVERY_SECONDS:
+            self._last = now
+            typer.echo(line, err=True)

@@ -1,0 +1,1 @@
+"""TensorRT engines: how they are described, built, kept and trusted. ``runners/`` runs them."""

@@ -1,0 +1,133 @@
+"""Strongly typed ONNX: precision and normalisation live in the graph, so every TensorRT and ONNX Runtime agree on them.
+
+TensorRT 11 and TensorRT for RTX know no other way; TensorRT 10 takes it with one flag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+from edge_claid.engines.recipe import Recipe
+from edge_claid.errors import BuildError
+from edge_claid.models import NetworkFile
+from edge_claid.models.cache import atomic_file, models_folder
+
+# Part of an engine's identity. Raise it when a change here changes what the graphs compute.
+TYPED_VERSION = 1
+_NORMALISATION = ("pixels.cast", "pixels.planes", "image.scale", "image.offset")
+
+
+def typed_onnx(network: NetworkFile, recipe: Recipe, precision: str, *, wider: bool = False) -> onnx.ModelProto:
+    """The network as its engine is to compute it: one input ``image`` (see Recipe.input), float32 outputs.
+
+    network: its float32 file. precision: "fp32" or "fp16" (mixed: what the recipe names stays in float32, as does
+    everything up to the normalised input). wider: the recipe's wider float32 set. Valid for ONNX Runtime too.
+    Raises BuildError for a graph that lacks what the recipe names.
+    """
+    try:
+        model = onnx.load(network.path)
+    except (DecodeError, OSError, ValueError) as error:
+        raise BuildError(
+            f"{network.path} cannot be read ({error}): delete it and run `edge-claid models fetch`"
+        ) from error
+    _keep_outputs(model, recipe)
+    if precision == "fp16":
+        blocked = [*DEFAULT_OP_BLOCK_LIST, *recipe.half.fp32, *(recipe.half.wider if wider else ())]
+        model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+    elif precision != "fp32":
+        raise BuildError(f"{network.name} has no typed graph at {precision}")
+    fold_normalisation(model, network.mean, network.std, recipe.input)
+    _sort(model)
+    onnx.checker.check_model(model)
+    return model
+
+
+def graph_id(network: NetworkFile, recipe: Recipe, precision: str, wider: bool = False) -> str:
+    """Identity of a typed graph by what it is made from, without making it: 16 hexadecimal digits."""
+    half = recipe.half if precision == "fp16" else None
+    facts = [TYPED_VERSION, network.path.name, recipe.input, recipe.outputs, precision, half and asdict(half), wider]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def typed_file(
+    network: NetworkFile, recipe: Recipe, precision: str, *, wider: bool = False, cache_dir: Path | None = None
+) -> Path:
+    """The typed graph as a file beside the networks, made on first use. Raises as ``typed_onnx``, and StorageError."""
+    identity = graph_id(network, recipe, precision, wider)
+    path = models_folder(cache_dir) / f"{network.name}-layer{network.layer}-{precision}-typed-{identity}.onnx"
+    if not path.is_file():
+        model = typed_onnx(network, recipe, precision, wider=wider)
+        with atomic_file(path) as part:
+            part.write_bytes(model.SerializeToString(deterministic=True))
+    return path
+
+
+def fold_normalisation(model: onnx.ModelProto, mean: np.ndarray, std: np.ndarray, source: str) -> None:
+    """Put normalisation, and for "pixels" the layout too, between the input and the network, in float32.
+
+    source: see Recipe.input. mean, std: (3,), of values in 0 to 1. The input keeps its name.
+    """
+    scale = (1.0 / (255.0 * np.asarray(std, np.float64))).astype(np.float32).reshape(1, 3, 1, 1)
+    offset = (np.asarray(mean, np.float64) / np.asarray(std, np.float64)).astype(np.float32).reshape(1, 3, 1, 1)
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            if name == "image":
+                node.input[index] = "image.normalised"
+    first, nodes = "image", []
+    kind, dims = TensorProto.FLOAT, ["batch", 3, "height", "width"]
+    if source == "pixels":
+        kind, dims = TensorProto.UINT8, ["batch", "height", "width", 3]
+        cast, planes = _NORMALISATION[:2]
+        nodes.append(helper.make_node("Cast", ["image"], [cast], name=cast, to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Transpose", [cast], [planes], name=planes, perm=[0, 3, 1, 2]))
+        first = planes
+    nodes.append(helper.make_node("Mul", [first, "image.scale"], ["image.scaled"], name="image.scale.node"))
+    nodes.append(
+        helper.make_node("Sub", ["image.scaled", "image.offset"], ["image.normalised"], name="image.offset.node")
+    )
+    model.graph.initializer.append(numpy_helper.from_array(scale, "image.scale"))
+    model.graph.initializer.append(numpy_helper.from_array(offset, "image.offset"))
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
+    del model.graph.input[:]
+    model.graph.input.append(helper.make_tensor_value_info("image", kind, dims))
+
+
+def _sort(model: onnx.ModelProto) -> None:
+    """Every node after those whose outputs it takes; the conversion to half puts its casts last."""
+    made = {"", *(value.name for value in (*model.graph.input, *model.graph.initializer))}
+    waiting, ordered = list(model.graph.node), []
+    while waiting:
+        later = []
+        for node in waiting:
+            if made.issuperset(node.input):
+                ordered.append(node)
+                made.update(node.output)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            raise BuildError(f"the graph makes no {next(name for name in later[0].input if name not in made)}")
+        waiting = later
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+
+
+def _keep_outputs(model: onnx.ModelProto, recipe: Recipe) -> None:
+    known = [value.name for value in model.graph.output]
+    if tuple(known[: len(recipe.outputs)]) != recipe.outputs:
+        raise BuildError(
+            f"the recipe of {recipe.network} asks for the outputs {', '.join(recipe.outputs)}; they must be the first "
+            f"of {', '.join(known)}"
+        )
+    del model.graph.output[len(recipe.outputs) :]
