@@ -16,11 +16,21 @@ STALLED_SECONDS = 30  # a client that takes no byte for so long is dropped
 
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A listening socket, closed at the end. Raises UsageError for a port in use or an address that is not ours."""
+    """A socket that may listen there, closed at the end. Raises UsageError: a port in use, an address that is not ours.
+
+    It does not listen yet: until the server is ready, clients are refused and do not wait.
+    """
     with contextlib.closing(_bound(host, port)) as listener:
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
         yield listener
+
+
+def listen(listener: socket.socket) -> None:
+    """From now on clients may come. Raises UsageError where another program took the port meanwhile."""
+    host, port = listener.getsockname()[:2]
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise _refused(host, port, error) from error
 
 
 def _bound(host: str, port: int) -> socket.socket:

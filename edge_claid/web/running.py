@@ -20,7 +20,9 @@ from edge_claid.pipeline import Pipeline
 from edge_claid.runners.onnx_runner import usable_cores
 from edge_claid.web.access import Access
 from edge_claid.web.app import Server, create_app
+from edge_claid.web.listening import listen
 from edge_claid.web.live_view import LiveView
+from edge_claid.web.paced import PacedStream
 from edge_claid.web.service import GalleryService
 from edge_claid.web.session import LiveSession
 
@@ -51,6 +53,7 @@ class Running:
         self.server = Server(GalleryService(path, pipeline, watched), self._view, session, access)
         self.app = create_app(self.server)
         self._ending = threading.Event()
+        self._serving: uvicorn.Server | None = None
         self._watching = threading.Thread(target=self._watch_gallery, name="watch gallery", daemon=True)
 
     def __enter__(self) -> Running:
@@ -69,6 +72,7 @@ class Running:
 
     def serve(self, listener: socket.socket) -> None:
         """Answer requests until an interruption, which is raised at the end."""
+        listen(listener)
         config = uvicorn.Config(
             self.app,
             log_config=None,
@@ -81,7 +85,14 @@ class Running:
             timeout_graceful_shutdown=ENDING_SECONDS,
             h11_max_incomplete_event_size=64_000,
         )
-        _Endable(config, self._view).run(sockets=[listener])
+        self._serving = _Endable(config, self._view)
+        self._serving.run(sockets=[listener])
+
+    def end(self) -> None:
+        """Let ``serve`` return, from any thread."""
+        self._view.shut()
+        if self._serving is not None:
+            self._serving.should_exit = True
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Lookup]:
@@ -90,7 +101,7 @@ class Running:
         threshold = Threshold(self._match or settings.match, settings.expected_odds)
         with open_stream(self._source, wait=True) as stream:
             yield Lookup(
-                stream,
+                PacedStream(stream),
                 PipelineLooker(self._pipeline, self._vit_side),
                 _Followed(self._watched),
                 Recogniser(settings, threshold),

@@ -18,12 +18,13 @@ from edge_claid.gallery.enroll import EnrollOptions, enroll
 from edge_claid.gallery.images import newest_before
 from edge_claid.gallery.labels import Labels
 from edge_claid.gallery.outcome import Outcome
+from edge_claid.gallery.region_lookup import look_up
 from edge_claid.gallery.roots import all_roots
 from edge_claid.gallery.rows import ImageRow
 from edge_claid.gallery.store import Gallery
-from edge_claid.live.holdings import WatchedGallery
+from edge_claid.live.holdings import Holdings, WatchedGallery
 from edge_claid.pipeline import Pipeline, checked_box
-from edge_claid.records import Frame, Hit
+from edge_claid.records import Descriptors, Frame, Hit
 from edge_claid.web.pictures import SIDES, GalleryPictures, jpeg_of
 
 MOST_HITS, MOST_LISTED, LONGEST_LABEL = 100, 200, 200
@@ -60,11 +61,16 @@ class GalleryService:
         start = time.perf_counter()
         asked = self.pipeline.describe(frame, box=box)
         described = time.perf_counter()
-        hits = self.watched.holdings.search.query(asked, min(max(k, 1), MOST_HITS))
-        found = _rows_of(self.watched.gallery, hits)
+        holdings, k = self.watched.holdings, min(max(k, 1), MOST_HITS)
+        try:
+            hits = holdings.search.query(asked, k)
+            rows = _rows_of(self.watched.gallery, hits)
+            found = [hit_json(hit, row) for hit, row in zip(hits, rows, strict=True) if row is not None]
+        except (GalleryError, StorageError):
+            found = _from_memory(holdings, asked, k)
         return {
-            "hits": [hit_json(hit, row) for hit, row in zip(hits, found, strict=True) if row is not None],
-            "images": len(self.watched.holdings.items),
+            "hits": found,
+            "images": len(holdings.items),
             "seconds": round(time.perf_counter() - start, 4),
             "search_seconds": round(time.perf_counter() - described, 4),
         }
@@ -216,6 +222,24 @@ def hit_json(hit: Hit, row: ImageRow) -> dict[str, Any]:
         "match": None if hit.match is None else round(hit.match, 4),
         "box": [round(value, 1) for value in hit.box],
     }
+
+
+def _from_memory(holdings: Holdings, asked: Descriptors, k: int) -> list[dict[str, Any]]:
+    """Hits where the gallery's file cannot be read any more: names and scores are in memory, boxes are not."""
+    matches = look_up(holdings.search, asked.values, k=k, most=k)
+    scores = matches.scores[0] if len(matches.image_ids) else []
+    best = sorted(zip(scores, matches.image_ids, strict=True), reverse=True)
+    return [
+        {
+            "image": {"id": int(image), "path": _text(item.path), "root": "", "label": item.label, "regions": None}
+            | {"width": None, "height": None},
+            "score": round(float(score), 4),
+            "match": None,
+            "box": None,
+        }
+        for score, image in best
+        if (item := holdings.items.get(int(image))) is not None
+    ]
 
 
 def _rows_of(gallery: Gallery, hits: Sequence[Hit]) -> list[ImageRow | None]:

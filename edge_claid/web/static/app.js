@@ -5,6 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const made = (tag, className = "", text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
 const percent = (value) => `${Math.round(value * 100)} %`;
+const lasting = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // -- talking to the server
@@ -76,19 +77,19 @@ function place(element, box, size) {
   element.style.height = `${((box[3] - box[1]) / height) * 100}%`;
 }
 
-function nameOf(track) {
-  return track.label || track.gallery_image || "unknown";
-}
+const isNamed = (track) => track.state !== "unknown" && Boolean(track.label || track.gallery_image);
+const nameOf = (track) => track.label || track.gallery_image;
 
 function drawMarks() {
   const facts = stage.facts;
   const shown = facts && facts.tracks && !stage.opened ? facts.tracks : [];
   // The picture that is sent may be smaller than the frame that boxes are told in.
   const marks = shown.map((track) => {
-    const mark = made("div", `mark ${track.state}`);
+    const named = isNamed(track);
+    const mark = made("div", `mark ${named ? track.state : "unknown"}`);
     place(mark, track.box, facts.size);
     if (track.box[1] < facts.size[1] * 0.07) mark.classList.add("low");
-    if (track.state !== "unknown") {
+    if (named) {
       const sure = track.match === null ? "" : ` ${percent(track.match)}`;
       mark.append(made("span", "", nameOf(track) + sure + (track.state === "tentative" ? " ?" : "")));
     }
@@ -101,7 +102,7 @@ function drawMarks() {
 let seenBefore = "";
 
 function tellSeen(tracks) {
-  const named = tracks.filter((track) => track.state !== "unknown");
+  const named = tracks.filter(isNamed);
   const now = JSON.stringify(named.map((track) => [track.id, track.label, track.state]));
   const chips = $("seen");
   chips.tracks = new Map(named.map((track) => [track.id, track]));
@@ -350,19 +351,20 @@ function picture(image, side, box) {
   drawn.loading = "lazy";
   drawn.decoding = "async";
   drawn.addEventListener("error", () => fit.classList.add("away"));
+  const [width, height] = [image.width || 1, image.height || 1];
   drawn.src = `/api/images/${image.id}/picture?side=${side}`;
   fit.append(drawn);
   if (box) {
     const mark = made("div", "mark");
-    place(mark, box, [image.width, image.height]);
+    place(mark, box, [width, height]);
     fit.append(mark);
   }
   shown.append(fit);
   // The picture as large as it fits, with its own shape, so that the box lies where it belongs.
   new ResizeObserver(() => {
-    const scale = Math.min(shown.clientWidth / image.width, shown.clientHeight / image.height);
-    fit.style.width = `${image.width * scale}px`;
-    fit.style.height = `${image.height * scale}px`;
+    const scale = Math.min(shown.clientWidth / width, shown.clientHeight / height);
+    fit.style.width = `${width * scale}px`;
+    fit.style.height = `${height * scale}px`;
   }).observe(shown);
   return shown;
 }
@@ -379,7 +381,7 @@ function card(image, hit = null, best = false) {
   if (hit) {
     const score = made("span", "score");
     const bar = made("i");
-    bar.style.setProperty("--share", percent(Math.max(0, Math.min(1, hit.score))));
+    bar.style.setProperty("--share", `${100 * Math.max(0, Math.min(1, hit.score))}%`);
     const sure = hit.match === null ? "" : ` · ${percent(hit.match)} sure`;
     score.append(bar, `${hit.score.toFixed(2)}${sure}`);
     caption.append(score);
@@ -402,7 +404,8 @@ function enlarge(image, hit) {
   $("large-title").textContent = image.label || image.path;
   $("large-picture").replaceChildren(picture(image, 1280, hit && hit.box));
   const score = hit ? `score ${hit.score.toFixed(3)} · ` : "";
-  $("large-facts").textContent = `${score}${image.root}/${image.path} · ${image.width} × ${image.height} pixels · ${image.regions} regions`;
+  const facts = image.width ? ` · ${image.width} × ${image.height} pixels · ${image.regions} regions` : "";
+  $("large-facts").textContent = `${score}${image.root}/${image.path}${facts}`;
   $("large-remove").onclick = () => confirmRemoval(image);
   $("large").showModal();
 }
@@ -503,9 +506,9 @@ function tellRates(facts) {
   const latency = summary.latency_ms || {};
   const parts = [];
   if (facts.rate !== null) parts.push([facts.rate.toFixed(1), " frames a second"]);
-  if (facts.latency_ms) parts.push([Math.round(facts.latency_ms), " ms from picture to answer"]);
-  if (latency.p95) parts.push([Math.round(latency.p95), " ms for 95 %"]);
-  if (summary.dropped) parts.push([summary.dropped, ` of ${summary.frames_in} dropped`]);
+  if (facts.latency_ms) parts.push([lasting(facts.latency_ms), " from picture to answer"]);
+  if (latency.p95) parts.push([lasting(latency.p95), " for 95 of 100"]);
+  if (summary.dropped) parts.push([summary.dropped, ` of ${summary.frames_in} frames passed over`]);
   $("rates").replaceChildren(...parts.map(([value, words]) => {
     const part = made("span", "", words);
     part.prepend(made("b", "", value));
