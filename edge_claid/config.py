@@ -121,7 +121,7 @@ class LiveSettings:
     looks: int = 3
     agreement: float = 0.6
     window: int = 8
-    match: float = 0.5
+    match: float = 0.7
     expected_odds: float = 9.0
     temperature: float = 0.03
     least_share: float = 0.8

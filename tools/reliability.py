@@ -39,15 +39,18 @@ def answered(dev: Path, gallery: Gallery, pipeline: Pipeline) -> tuple[np.ndarra
     search = GallerySearch(gallery, scan)
     id_of = {Path(row.path).name: row.id for row in gallery.images()}
     everything = set(id_of.values())
+
+    def ids_of(images: set[str]) -> set[int]:
+        return {id_of[name] for name in (Path(file_of[image]).name for image in images) if name in id_of}
+
     said, right = [], []
     for query in truth["queries"]:
         descriptors = pipeline.describe(str(dev / file_of[query["image"]]), box=query["box"])
         entries = truth["truth"][query["id"]]
-        shown = {id_of[Path(file_of[e["image"]]).name] for e in entries if Path(file_of[e["image"]]).name in id_of}
-        counted = {e["image"] for e in entries if not e.get("ignore")}
-        own = id_of.get(Path(file_of[query["image"]]).name)
-        ignored = {id_of[Path(file_of[e["image"]]).name] for e in entries if e["image"] not in counted}
-        for left_out in ({own} | ignored, {own} | shown):
+        counted = {entry["image"] for entry in entries if not entry.get("ignore")}
+        shown = ids_of(counted)
+        ignored = ids_of({entry["image"] for entry in entries} - counted) | ids_of({query["image"]})
+        for left_out in (ignored, ignored | shown):
             hits = search.query(descriptors, 1, only=everything - left_out)
             if hits and hits[0].match is not None:
                 said.append(hits[0].match)

@@ -108,7 +108,7 @@ def _logistic(true: np.ndarray, false: np.ndarray) -> tuple[float, float]:
         if np.abs(step).max() < 1e-9:
             break
     slope = max(float(theta[0]), 1e-3) / scale
-    return slope, float(middle - theta[1] / slope)
+    return float(slope), float(middle - theta[1] / slope)
 
 
 def _gumbel(maxima: np.ndarray) -> tuple[float, float]:
