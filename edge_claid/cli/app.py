@@ -13,6 +13,7 @@ from edge_claid import __version__
 from edge_claid.cli import (
     bench,
     build_engines,
+    engines,
     enroll,
     evaluate,
     gallery,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="models")
 app.command("build-engines")(build_engines.build_engines)
+app.add_typer(engines.app, name="engines")
 app.command("enroll")(enroll.enroll)
 app.command("search")(search.search)
 app.command("regions")(regions.regions)

@@ -174,7 +174,7 @@ def _manifest(order: Order, key: str, wider: bool, onnx_sha256: str, built: Buil
         outputs=list(order.recipe.outputs),
         shapes={name: list(getattr(shapes, name)) for name in ("smallest", "usual", "largest")},
         source_sha256=order.network.source_sha256,
-        graph=graph_id(order.network, order.recipe, order.precision, wider),
+        graph=graph_id(order.network.source_sha256, order.recipe, order.precision, wider),
         onnx_sha256=onnx_sha256,
         flavour=order.library.name,
         version=order.library.version,

@@ -15,13 +15,13 @@ from edge_claid.engines import cache
 from edge_claid.engines.acceptance import Report, compare, float32_run
 from edge_claid.engines.build import Order, TryEngine
 from edge_claid.engines.pictures import pictures_of, seen_by
-from edge_claid.engines.recipe import Recipe
+from edge_claid.engines.recipe import Recipe, recipe
 from edge_claid.engines.typed import graph_id
 from edge_claid.errors import AccuracyError, EngineError, StorageError
-from edge_claid.models import NetworkFile
-from edge_claid.runners.engine_file import FAILED, NOT_VERIFIED, PASSED, Manifest, Running, check_fit
+from edge_claid.models import NetworkFile, open_network
+from edge_claid.runners.engine_file import FAILED, NOT_VERIFIED, PASSED, Manifest, Running, check_fit, read_manifest
 from edge_claid.runners.onnx_runner import OnnxRunner
-from edge_claid.runners.tensorrt_api import Flavour
+from edge_claid.runners.tensorrt_api import Flavour, flavour
 from edge_claid.runners.tensorrt_runner import EngineDevice, TensorrtRunner
 
 log = logging.getLogger("edge_claid.engines")
@@ -62,7 +62,7 @@ def find_engine(wanted: Wanted) -> tuple[Path, Manifest]:
     """The folder and manifest of the engine. Raises EngineError where there is none that fits here."""
     library, name = wanted.library, wanted.network.name
     running = Running(library.name, library.version, library.cuda, wanted.device.arch)
-    graphs = [graph_id(wanted.network, wanted.recipe, wanted.precision, wider) for wider in (False, True)]
+    graphs = [graph_id(wanted.network.source_sha256, wanted.recipe, wanted.precision, wider) for wider in (False, True)]
     found, others = cache.matching(name, wanted.precision, graphs, running, wanted.cache_dir)
     if found is not None and found.manifest is not None:
         return found.folder, found.manifest
@@ -109,8 +109,23 @@ def try_engine(order: Order) -> TryEngine | None:
     return on_gpu
 
 
-def _verify(wanted: Wanted, folder: Path, manifest: Manifest, runner: TensorrtRunner) -> None:
-    log.info("first use of the engine of %s on this GPU: trying it against float32", manifest.network)
+def verify_on_gpu(folder: Path, settings: Settings, cache_dir: Path | None = None) -> Report:
+    """Try an engine of the cache on the GPU at hand, whatever its manifest says, and put the outcome there.
+
+    Raises AccuracyError where it fails, EngineError where it does not fit, MachineError.
+    """
+    from edge_claid.ops.cuda.pycuda_device import PycudaDevice
+
+    manifest = read_manifest(folder)
+    network = open_network(manifest.network, layer=manifest.layer, cache_dir=cache_dir)
+    library = flavour(manifest.flavour)
+    with PycudaDevice(cache_dir=cache_dir) as device, TensorrtRunner(folder, device, library) as runner:
+        wanted = Wanted(network, recipe(manifest.network), manifest.precision, device, library, settings)
+        return _verify(wanted, folder, manifest, runner)
+
+
+def _verify(wanted: Wanted, folder: Path, manifest: Manifest, runner: TensorrtRunner) -> Report:
+    log.info("trying the engine of %s on this GPU against float32", manifest.network)
     report = try_runner(wanted, runner)
     status = FAILED if report.failures else PASSED
     told = manifest.verification | {"status": status, "engine": report.as_json(), "failures": list(report.failures)}
@@ -121,6 +136,7 @@ def _verify(wanted: Wanted, folder: Path, manifest: Manifest, runner: TensorrtRu
         log.warning("%s: the engine will be tried again at its next use", error)
     if report.failures:
         raise _refused(tried)
+    return report
 
 
 def _refused(manifest: Manifest) -> AccuracyError:

@@ -20,6 +20,7 @@ from edge_claid.engines.recipe import Recipe
 from edge_claid.errors import BuildError
 from edge_claid.models import NetworkFile
 from edge_claid.models.cache import atomic_file, models_folder
+from edge_claid.models.network import BUILDER_VERSION
 
 # Part of an engine's identity. Raise it when a change here changes what the graphs compute.
 TYPED_VERSION = 1
@@ -51,10 +52,14 @@ def typed_onnx(network: NetworkFile, recipe: Recipe, precision: str, *, wider: b
     return model
 
 
-def graph_id(network: NetworkFile, recipe: Recipe, precision: str, wider: bool = False) -> str:
-    """Identity of a typed graph by what it is made from, without making it: 16 hexadecimal digits."""
-    half = recipe.half if precision == "fp16" else None
-    facts = [TYPED_VERSION, network.path.name, recipe.input, recipe.outputs, precision, half and asdict(half), wider]
+def graph_id(source_sha256: str, recipe: Recipe, precision: str, wider: bool = False) -> str:
+    """Identity of a typed graph by what it is made from, without making it: 16 hexadecimal digits.
+
+    source_sha256: of the network's weights.
+    """
+    made_by = [TYPED_VERSION, BUILDER_VERSION, source_sha256]
+    half = asdict(recipe.half) if precision != "fp32" else None
+    facts = [*made_by, recipe.network, recipe.layer, recipe.input, recipe.outputs, precision, half, wider]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
@@ -62,7 +67,7 @@ def typed_file(
     network: NetworkFile, recipe: Recipe, precision: str, *, wider: bool = False, cache_dir: Path | None = None
 ) -> Path:
     """The typed graph as a file beside the networks, made on first use. Raises as ``typed_onnx``, and StorageError."""
-    identity = graph_id(network, recipe, precision, wider)
+    identity = graph_id(network.source_sha256, recipe, precision, wider)
     path = models_folder(cache_dir) / f"{network.name}-layer{network.layer}-{precision}-typed-{identity}.onnx"
     if not path.is_file():
         model = typed_onnx(network, recipe, precision, wider=wider)

@@ -67,8 +67,8 @@ def open_network(
     """
     known = entry(name)
     layer, variant = known.checked_layer(layer), known.checked_variant(variant)
-    source_sha256 = known.wheel.member_sha256 if known.wheel else exported_file(known, cache_dir).stem[-64:]
-    key = hashlib.sha256(f"{BUILDER_VERSION} {source_sha256} {layer} {variant}".encode()).hexdigest()[:12]
+    weights_sha256 = source_sha256(known, cache_dir)
+    key = hashlib.sha256(f"{BUILDER_VERSION} {weights_sha256} {layer} {variant}".encode()).hexdigest()[:12]
     path = models_folder(cache_dir) / f"{name}-layer{layer}-{variant}-{key}.onnx"
     if not path.is_file():
         with lock(path.with_name(f".{path.name}.lock")):
@@ -79,7 +79,7 @@ def open_network(
         path=path,
         variant=variant,
         layer=layer,
-        source_sha256=source_sha256,
+        source_sha256=weights_sha256,
         mean=np.array(known.mean, np.float32),
         std=np.array(known.std, np.float32),
         stride=known.layer_strides.get(layer, known.stride),
@@ -90,6 +90,11 @@ def open_network(
         mean_token=known.mean_token(layer),
         licence=known.licence,
     )
+
+
+def source_sha256(known: ZooEntry, cache_dir: Path | None = None) -> str:
+    """SHA-256 of a network's weights, fetched or not. Raises MachineError for one to be exported that is not here."""
+    return known.wheel.member_sha256 if known.wheel else exported_file(known, cache_dir).stem[-64:]
 
 
 def is_here(known: ZooEntry, cache_dir: Path | None = None) -> bool:
