@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import sys
 import threading
 import time
@@ -80,9 +81,19 @@ def served(running: Callable[..., Running]) -> Iterator[Callable[..., str]]:
             thread.start()
             stack.callback(thread.join)
             stack.callback(made.end)
-            return f"http://127.0.0.1:{listener.getsockname()[1]}"
+            address = listener.getsockname()
+            wait_for(lambda: _answers(address))
+            return f"http://127.0.0.1:{address[1]}"
 
         yield serve
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, 1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture

@@ -102,21 +102,24 @@ function drawMarks() {
 let seenBefore = "";
 
 function tellSeen(tracks) {
-  const named = tracks.filter(isNamed);
-  const now = JSON.stringify(named.map((track) => [track.id, track.label, track.state]));
+  // One chip for each name: the best of its tracks.
+  const order = ["confirmed", "tentative"];
+  const sorted = tracks.filter(isNamed).sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state) || b.match - a.match);
+  const named = sorted.filter((track, at) => sorted.findIndex((other) => nameOf(other) === nameOf(track)) === at).slice(0, 12);
+  const now = JSON.stringify(named.map((track) => [nameOf(track), track.state]));
   const chips = $("seen");
-  chips.tracks = new Map(named.map((track) => [track.id, track]));
+  chips.tracks = new Map(named.map((track) => [nameOf(track), track]));
   if (now === seenBefore) return; // the focus stays where it is
   seenBefore = now;
   const focused = document.activeElement && document.activeElement.dataset.track;
   chips.replaceChildren(...named.map((track) => {
     const chip = made("button", track.state);
     chip.type = "button";
-    chip.dataset.track = track.id;
+    chip.dataset.track = nameOf(track);
     chip.title = "Search the gallery with this";
     chip.append(made("span", "dot"), nameOf(track));
     chip.addEventListener("click", () => {
-      const latest = chips.tracks.get(track.id);
+      const latest = chips.tracks.get(nameOf(track));
       if (!latest) return;
       hold();
       const scale = stage.size[0] / stage.facts.size[0];
@@ -127,7 +130,7 @@ function tellSeen(tracks) {
     item.append(chip);
     return item;
   }));
-  if (focused) chips.querySelector(`[data-track="${focused}"]`)?.focus();
+  if (focused) [...chips.querySelectorAll("button")].find((chip) => chip.dataset.track === focused)?.focus();
 }
 
 function tellControls() {
@@ -468,7 +471,7 @@ $("filter").addEventListener("input", () => list(true));
 
 // -- state, and the live picture
 
-const WORDS = { off: "no camera", starting: "starting", running: "live", lost: "picture lost", reconnecting: "connecting again", ended: "ended", gone: "server does not answer" };
+const WORDS = { off: "no live picture", starting: "starting", running: "live", lost: "picture lost", reconnecting: "connecting again", ended: "ended", gone: "server does not answer" };
 let images = null;
 
 function tellPill(state, reason = "") {
