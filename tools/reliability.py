@@ -102,7 +102,13 @@ def main() -> None:
     bins = bins_of(said, right)
     error = sum(abs(one["said"] - one["true"]) * one["answers"] for one in bins) / max(len(said), 1)
     brier = float(np.mean((said - right) ** 2)) if len(said) else None
-    result = {"answers": len(said), "expected_calibration_error": round(error, 4), "brier": brier, "bins": bins}
+    result = {
+        "pipeline": pipeline.id,
+        "answers": len(said),
+        "expected_calibration_error": round(error, 4),
+        "brier": brier,
+        "bins": bins,
+    }
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps({**result, **environment()}, indent=1) + "\n")
     save_picture(asked.out.with_suffix(".png"), plotted(bins))

@@ -2,7 +2,8 @@
 
     python tools/soak_live.py CLIP GALLERY.claid [--minutes 30] [--vit-side 112] [--rate 5]
 
-Passes where memory stays within 3 % of what it was after the first minute, and no thread or file is left over.
+Passes where memory never grows by more than 3 % over what it was after the first minute (the system may take some
+back), and no thread or file is left over.
 Writes benchmarks/results/soak.json; exit 6 where it fails.
 """
 
@@ -128,9 +129,8 @@ def main() -> None:
     run = watched_run(asked.clip, asked.gallery, asked.minutes * 60, asked.vit_side, asked.rate, settle / 12)
     result = {**judged(run, settle), "minutes": asked.minutes, "clip": asked.clip.name, "vit_side": asked.vit_side}
     result |= {"summary": run["summary"], **environment()}
-    result["passed"] = (
-        abs(result["rss_growth"]) <= MOST_GROWTH and not result["threads_left"] and not result["files_left"]
-    )
+    grown = max(result["rss_growth"], result["largest_over_early"])
+    result["passed"] = grown <= MOST_GROWTH and not result["threads_left"] and not result["files_left"]
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
