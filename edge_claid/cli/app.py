@@ -13,6 +13,7 @@ from edge_claid import __version__
 from edge_claid.cli import (
     bench,
     build_engines,
+    doctor,
     engines,
     enroll,
     evaluate,
@@ -49,6 +50,7 @@ app.add_typer(learn.app, name="learn")
 app.command("eval")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("sources")(sources.sources)
+app.command("doctor")(doctor.doctor)
 
 
 def _print_version(asked: bool) -> None:
