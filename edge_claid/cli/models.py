@@ -9,8 +9,10 @@ import typer
 
 from edge_claid.cli.printing import print_json
 from edge_claid.models import open_network
+from edge_claid.models.exported import exported_file
 from edge_claid.models.importing import import_path
 from edge_claid.models.network import is_here
+from edge_claid.models.tuned import known_networks
 from edge_claid.models.zoo import entry, zoo
 
 app = typer.Typer(no_args_is_help=True, help="Networks: list, fetch, import, export.")
@@ -20,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Networks: list, fetch, import, exp
 def list_networks(json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False) -> None:
     """Every known network: what it gives, its licence, where it comes from, whether it is on this machine."""
     if json:
-        for known in zoo().values():
+        for known in known_networks():
             print_json(
                 {
                     "name": known.name, "output": known.output, "stride": known.stride, "dim": known.feature_dim,
@@ -30,7 +32,7 @@ def list_networks(json: Annotated[bool, typer.Option("--json", help="JSON lines 
             )  # fmt: skip
         return
     rows = [("network", "gives", "dim", "stride", "variants", "here", "source", "licence")]
-    for known in zoo().values():
+    for known in known_networks():
         here = "yes" if is_here(known) else "no"
         sizes = (str(known.feature_dim), str(known.stride))
         rows.append((known.name, known.output, *sizes, "+".join(known.variants), here, known.source, known.licence))
@@ -63,10 +65,16 @@ def import_networks(
 
 @app.command("export")
 def export(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A network whose source is timm.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A network whose source is timm, or a fine-tuned one.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Local weights instead of the hub's.")] = None,
 ) -> None:
-    """Make the ONNX of a timm network (needs the extra export); prints the file, which `models import` takes."""
+    """Make the ONNX of a timm network (needs the extra export); prints the file, which `models import` takes.
+
+    A fine-tuned network is one file already, which is printed.
+    """
+    if entry(name).tuned_from:
+        typer.echo(str(exported_file(entry(name))))
+        return
     # Imported here: torch is no part of the run time.
     from edge_claid.models.export import export_network
 

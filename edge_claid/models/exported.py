@@ -1,4 +1,4 @@
-"""Exported networks on this machine: their name, their layers, and the check of a file that comes from outside."""
+"""Exported and fine-tuned networks on this machine: their files, their layers, the check of one from outside."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from edge_claid.models.cache import atomic_file, models_folder, sha256_of
 from edge_claid.models.zoo import ZooEntry, entry
 
 NETWORK_KEY = "edge_claid.network"
+TUNED_OUTPUTS = ("map", "inner16", "inner8")  # of a fine-tuned EfficientNet-Lite, see efficientnet.py
 
 
 def exported_file(known: ZooEntry, cache_dir: Path | None = None) -> Path:
     """The newest exported file of this network on this machine. Raises MachineError where there is none."""
     found = list(models_folder(cache_dir).glob(f"{known.name}-exported-{'[0-9a-f]' * 64}.onnx"))
+    if not found and known.tuned_from:
+        raise MachineError(
+            f"{known.name} is not on this machine: it was fine-tuned on another, where `edge-claid models export "
+            f"{known.name}` tells its file; `edge-claid models import FILE` takes that file here"
+        )
     if not found:
         raise MachineError(
             f"{known.name} is not on this machine: run `edge-claid models export {known.name}` where a model hub can "
@@ -53,7 +59,8 @@ def checked_export(source: Path) -> ZooEntry:
         raise UsageError(f"{source} keeps weights in other files: export it again as one file")
     if model.functions or any(opset.domain not in ("", "ai.onnx") for opset in model.opset_import):
         raise UsageError(f"{source} uses operators beyond ONNX's own, which are not accepted from outside")
-    missing = {layer_name(known, layer) for layer in known.layers} - {value.name for value in model.graph.output}
+    expected = TUNED_OUTPUTS if known.tuned_from else [layer_name(known, layer) for layer in known.layers]
+    missing = set(expected) - {value.name for value in model.graph.output}
     if missing:
         raise UsageError(f"{source} lacks the layers {', '.join(sorted(missing))} of {known.name}")
     return known

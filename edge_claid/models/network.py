@@ -140,4 +140,10 @@ def _timm(known: ZooEntry, weights: Path, layer: int) -> onnx.ModelProto:
     return cut(onnx.load(weights), source="image", tensor=tensor, output=known.output, dims=dims, skip=skip)
 
 
-_BUILDERS = {"vit-onnx": _vit, "efficientnet-lite": _efficientnet, "timm-vit": _timm, "timm-resnet": _timm}
+def _tuned(known: ZooEntry, weights: Path, layer: int) -> onnx.ModelProto:
+    return onnx.load(weights)
+
+
+_BUILDERS = {
+    "vit-onnx": _vit, "efficientnet-lite": _efficientnet, "timm-vit": _timm, "timm-resnet": _timm, "tuned": _tuned,
+}  # fmt: skip

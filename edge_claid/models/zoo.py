@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent
+TUNED_NAME = re.compile(r"(?P<base>[a-z0-9-]+)-udq-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class ZooEntry:
     """One network of zoo.toml; the fields are explained at the top of that file.
 
     build: what only the network's kind needs (width and depth, tensor names, timm's name).
+    tuned_from: the network of zoo.toml that it was before it was fine-tuned, or "".
     """
 
     name: str
@@ -54,6 +57,7 @@ class ZooEntry:
     embedded: bool = False
     int8_cosine: tuple[float, ...] = ()
     note: str = ""
+    tuned_from: str = ""
     mean_tokens: str = ""
     inner_dims: tuple[int, ...] = ()
     layer_dims: dict[int, int] = field(default_factory=dict)
@@ -63,6 +67,8 @@ class ZooEntry:
     @property
     def source(self) -> str:
         """Where the weights come from, in a few words."""
+        if self.tuned_from:
+            return f"tuned from {self.tuned_from}"
         if self.wheel is None:
             return f"timm {self.build['timm']}"
         return f"{self.wheel.package}=={self.wheel.version}"
@@ -97,15 +103,31 @@ def zoo() -> dict[str, ZooEntry]:
 
 
 def entry(name: str) -> ZooEntry:
-    """The network of this name. Raises UsageError with the known names."""
+    """The network of this name, of zoo.toml or fine-tuned from one. Raises UsageError with the known names."""
     known = zoo()
+    if name not in known and (match := TUNED_NAME.fullmatch(name)) and match["base"] in known:
+        return tuned_entry(name, known[match["base"]])
     if name not in known:
         raise UsageError(f"no network is called {name!r}: choose one of {', '.join(known)}")
     return known[name]
 
 
+def tuned_entry(name: str, base: ZooEntry) -> ZooEntry:
+    """What a fine-tuned network is: its base's equal in all but the weights, of which it has one layer, the base's own.
+
+    Raises UsageError for a base that cannot be fine-tuned.
+    """
+    if base.kind != "efficientnet-lite":
+        raise UsageError(f"{base.name} cannot be fine-tuned, only an EfficientNet-Lite can")
+    return replace(
+        base, name=name, kind="tuned", tuned_from=base.name, wheel=None, embedded=False, layers=(base.layer,),
+        layer_dims={}, layer_strides={},
+    )  # fmt: skip
+
+
 def _entry(name: str, table: dict[str, Any]) -> ZooEntry:
-    plain = set(ZooEntry.__dataclass_fields__) - {"name", "wheel", "layer_dims", "layer_strides", "build"}
+    own = {"name", "tuned_from", "wheel", "layer_dims", "layer_strides", "build"}
+    plain = set(ZooEntry.__dataclass_fields__) - own
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items() if key in plain}
     by_layer: dict[str, Any] = {
         key: {int(layer): value for layer, value in table.get(key, {}).items()}
