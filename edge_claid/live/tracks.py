@@ -107,7 +107,8 @@ class Tracker:
         for sighting in sorted(free)[: max(0, MOST_TRACKS - len(self._tracks))]:
             self._tracks.append(Track(self._next, sightings[sighting], moment, self._settings))
             self._next += 1
-        return tuple(track.answer(moment, size) for track in self._tracks if self._worth_showing(track))
+        shown = [track for track in self._tracks if self._worth_showing(track)]
+        return tuple(track.answer(moment, size) for track in shown if not self._doubled(track, shown, moment))
 
     def _continued(self, sightings: Sequence[Sighting], moment: float) -> list[tuple[Track, int]]:
         """Tracks with the sightings that continue them."""
@@ -133,6 +134,14 @@ class Tracker:
     def _worth_keeping(self, track: Track, moment: float) -> bool:
         fresh = moment - track.last_seen <= self._settings.forget_seconds
         return track.missed <= self._settings.coast_looks or (track.known and fresh)
+
+    def _doubled(self, track: Track, shown: Sequence[Track], moment: float) -> bool:
+        """Missed in this look where another track of its name was seen: one thing is shown once."""
+        if track.missed == 0:
+            return False
+        box = np.array([track.motion.predicted(moment)])
+        seen = [other.motion.predicted(moment) for other in shown if not other.missed and other.item == track.item]
+        return bool(seen) and float(box_overlaps(box, np.array(seen)).max()) >= self._settings.least_overlap
 
     def _worth_showing(self, track: Track) -> bool:
         """Seen in this look, or agreed on and missed for a moment only."""

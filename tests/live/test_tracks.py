@@ -111,6 +111,12 @@ def test_a_confirmed_thing_outlives_a_missed_look_and_leaves_after_that():
     assert [len(frame) for frame in answers[6:]] == [1, 1, 0, 0]
 
 
+def test_a_missed_track_is_not_shown_over_another_of_its_name():
+    large = (90.0, 70.0, 215.0, 190.0)
+    answers = run([[sighting(BOX)]] * 5 + [[sighting(large, direction=1)]] * 3)
+    assert all(len(frame) == 1 for frame in answers)
+
+
 def test_back_soon_is_the_same_track_and_back_late_another():
     seen, away = [[sighting(BOX)]] * 8, [[]]
     soon = run(seen + away * 4 + seen)
