@@ -70,7 +70,7 @@ def compare(
     if finite:
         kind = _compare_tokens if network.output == "tokens" else _compare_maps
         figures |= kind(network, settings, pictures, outputs)
-        distinct = _distinct([found[0] for _, found in outputs], network.output)
+        distinct = _distinct([wanted[0] for wanted, _ in outputs], [found[0] for _, found in outputs], network.output)
     report = Report(pictures=len(pictures), finite=finite, distinct=distinct, failures=(), **figures)
     return replace(report, failures=_failures(report, recipe.gate))
 
@@ -141,17 +141,22 @@ def mean_best_iou(wanted: Regions, found: Regions) -> float:
     return float((shared / np.maximum(union, 1)).max(axis=1).mean())
 
 
-def _distinct(features: Sequence[np.ndarray], output: str) -> bool:
-    """Whether no two pictures give the same mean features."""
+def _distinct(wanted: Sequence[np.ndarray], found: Sequence[np.ndarray], output: str) -> bool:
+    """Whether the pictures that the reference tells apart by their mean features are told apart by the candidate."""
+    apart, still = (_cosines_between(features, output) < _SAME for features in (wanted, found))
+    return bool(still[apart].all())
+
+
+def _cosines_between(features: Sequence[np.ndarray], output: str) -> np.ndarray:
+    """(P, P) cosines of pictures' mean features, without the part that all share; ones where nothing is left."""
     axis = (0, 1) if output == "tokens" else (0, 2, 3)
     means = np.stack([array.mean(axis=axis, dtype=np.float64) for array in features])
-    # Tokens of all pictures share a large common part; what is left without it tells them apart.
-    means -= means.mean(axis=0) * (0.0 if len(means) < 3 else 1.0)
+    if len(means) > 2:
+        means -= means.mean(axis=0)
     norms = np.linalg.norm(means, axis=1)
-    if len(means) > 1 and norms.min() <= 1e-6 * max(float(np.abs(features[0]).max()), 1e-12):
-        return False
-    cosines = means @ means.T / np.outer(norms, norms)
-    return bool((cosines[~np.eye(len(means), dtype=bool)] < _SAME).all())
+    least = 1e-6 * max(float(np.abs(features[0]).max()), 1e-12)
+    cosines = means @ means.T / np.maximum(np.outer(norms, norms), 1e-300)
+    return np.where(norms.min() > least, cosines, 1.0)
 
 
 def _boxes(size: tuple[int, int]) -> np.ndarray:

@@ -63,18 +63,25 @@ def activation_ranges(
     of magnitudes (Migacz, 8-bit Inference with TensorRT, GTC 2017), "percentile" keeps that share of values, "max" all.
     """
     names = sorted({product.activation for product in chosen})
-    session = _session(with_outputs(model, names), threads)
+    inner = [name for name in names if name != "image"]
+    session = _session(with_outputs(model, inner), threads)
+
+    def activations(batch: np.ndarray) -> dict[str, np.ndarray]:
+        found = session.run(inner, {"image": batch}) if inner else []
+        return {"image": batch, **dict(zip(inner, found, strict=True))}
+
     largest = dict.fromkeys(names, 0.0)
     for batch in inputs:
-        for name, values in zip(names, session.run(names, {"image": batch}), strict=True):
-            largest[name] = max(largest[name], float(np.abs(values).max()))
+        values = activations(batch)
+        largest = {name: max(most, float(np.abs(values[name]).max())) for name, most in largest.items()}
     if method == "max":
         return largest
     counts = {name: np.zeros(_BINS, np.int64) for name in names}
     for batch in inputs:
-        for name, values in zip(names, session.run(names, {"image": batch}), strict=True):
-            if largest[name]:
-                counts[name] += np.histogram(np.abs(values), _BINS, (0.0, largest[name]))[0]
+        values = activations(batch)
+        for name, most in largest.items():
+            if most:
+                counts[name] += np.histogram(np.abs(values[name]), _BINS, (0.0, most))[0]
     kept = _entropy_bins if method == "entropy" else lambda bins: _percentile_bins(bins, percentile)
     return {name: largest[name] * kept(counts[name]) / _BINS for name in names}
 
@@ -109,7 +116,7 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
     copy.CopyFrom(model)
     known = {value.name for value in copy.graph.output}
     for name in names:
-        if name not in known and name != "image":
+        if name not in known:
             copy.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return copy
 

@@ -34,12 +34,7 @@ def typed_onnx(network: NetworkFile, recipe: Recipe, precision: str, *, wider: b
     everything up to the normalised input). wider: the recipe's wider float32 set. Valid for ONNX Runtime too.
     Raises BuildError for a graph that lacks what the recipe names.
     """
-    try:
-        model = onnx.load(network.path)
-    except (DecodeError, OSError, ValueError) as error:
-        raise BuildError(
-            f"{network.path} cannot be read ({error}): delete it and run `edge-claid models fetch`"
-        ) from error
+    model = _loaded(network.path)
     _keep_outputs(model, recipe)
     if precision == "fp16":
         blocked = [*DEFAULT_OP_BLOCK_LIST, *recipe.half.fp32, *(recipe.half.wider if wider else ())]
@@ -106,6 +101,20 @@ def fold_normalisation(model: onnx.ModelProto, mean: np.ndarray, std: np.ndarray
     model.graph.node.extend([*nodes, *rest])
     del model.graph.input[:]
     model.graph.input.append(helper.make_tensor_value_info("image", kind, dims))
+
+
+def _loaded(path: Path) -> onnx.ModelProto:
+    """A network file that was checked. Raises BuildError for one that cannot be read."""
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+        if not model.graph.node:  # an empty file is a valid message
+            raise ValueError("it holds no network")
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        again = "delete it and run `edge-claid models fetch`"
+        raise BuildError(f"{path} cannot be read ({reason}): {again}") from error
+    return model
 
 
 def _sort(model: onnx.ModelProto) -> None:

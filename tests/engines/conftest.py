@@ -1,0 +1,20 @@
+"""Fixtures for the tests of engines."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_claid.config import Settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def quick_settings() -> Settings:
+    """Settings under which networks see small pictures."""
+    plain = Settings()
+    return replace(plain, networks=replace(plain.networks, vit_side=168, descriptor_side=256))
