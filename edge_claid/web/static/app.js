@@ -315,10 +315,13 @@ async function search() {
 
 function tellHits(found) {
   $("hits").replaceChildren(...found.hits.map((hit, rank) => card(hit.image, hit, rank === 0)));
-  const time = `${found.seconds.toFixed(2)} s`;
+  const [best] = found.hits;
+  const measured = best && best.match !== null;
+  if (best && matchMedia("(max-width: 900px)").matches) say(`Best: ${best.image.label || best.image.path}, ${likely(best)}. All answers are below.`);
   $("results-said").textContent = !found.images
     ? "The gallery is empty: give the thing a name below the picture and enrol it."
-    : `The best ${found.hits.length} of ${found.images} pictures, in ${time}. Best first; the last may be nothing alike.`;
+    : `The best ${found.hits.length} of ${found.images} pictures, in ${found.seconds.toFixed(2)} s. ` +
+      (measured ? "Per cent: how likely it is the same thing." : "The number is how alike they look, 1 at most; the last may be nothing alike.");
 }
 
 $("search").addEventListener("click", search);
@@ -378,15 +381,17 @@ function card(image, hit = null, best = false) {
   const button = made("button");
   button.type = "button";
   const name = image.label || image.path;
-  button.setAttribute("aria-label", hit ? `${name}, score ${hit.score.toFixed(2)}` : name);
+  button.setAttribute("aria-label", hit ? `${name}, ${likely(hit)}` : name);
   const caption = made("div", "caption");
   caption.append(made("b", "", name));
   if (hit) {
+    // How likely it is the same thing, where the gallery is calibrated; else how alike it looks.
+    const sure = hit.match ?? hit.score;
     const score = made("span", "score");
     const bar = made("i");
-    bar.style.setProperty("--share", `${100 * Math.max(0, Math.min(1, hit.score))}%`);
-    const sure = hit.match === null ? "" : ` · ${percent(hit.match)} sure`;
-    score.append(bar, `${hit.score.toFixed(2)}${sure}`);
+    bar.style.setProperty("--share", `${100 * Math.max(0, Math.min(1, sure))}%`);
+    score.append(bar, hit.match === null ? hit.score.toFixed(2) : percent(hit.match));
+    item.classList.toggle("unlikely", hit.match !== null && hit.match < 0.1);
     caption.append(score);
   }
   if (image.label) caption.append(made("small", "", image.path));
@@ -403,10 +408,12 @@ function card(image, hit = null, best = false) {
   return item;
 }
 
+const likely = (hit) => (hit.match === null ? `score ${hit.score.toFixed(2)}` : `${percent(hit.match)} likely the same thing`);
+
 function enlarge(image, hit) {
   $("large-title").textContent = image.label || image.path;
   $("large-picture").replaceChildren(picture(image, 1280, hit && hit.box));
-  const score = hit ? `score ${hit.score.toFixed(3)} · ` : "";
+  const score = !hit ? "" : hit.match === null ? `${likely(hit)} · ` : `${likely(hit)} (score ${hit.score.toFixed(2)}) · `;
   const facts = image.width ? ` · ${image.width} × ${image.height} pixels · ${image.regions} regions` : "";
   $("large-facts").textContent = `${score}${image.root}/${image.path}${facts}`;
   $("large-remove").onclick = () => confirmRemoval(image);
@@ -447,7 +454,7 @@ async function list(anew) {
   const text = $("filter").value.trim();
   let page;
   try {
-    page = await ask(`/api/images${query({ text, before: anew ? null : next })}`);
+    page = await ask(`/api/images${query({ text, before: anew ? null : next, limit: 24 })}`);
   } catch (error) {
     $("gallery-empty").hidden = false;
     $("gallery-empty").textContent = error.message;
