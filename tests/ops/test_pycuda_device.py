@@ -1,0 +1,109 @@
+"""The layer over PyCUDA against a recorded interface (recorded_pycuda.py). It is no GPU and says nothing of one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from recorded_pycuda import Recorded, installed
+
+from edge_claid.errors import MachineError
+from edge_claid.ops.cuda.decomposition_op import CudaDecomposition
+
+
+@pytest.fixture
+def driver():
+    return Recorded()
+
+
+@pytest.fixture
+def module(monkeypatch, driver):
+    return installed(monkeypatch, driver)
+
+
+def test_contexts_are_balanced_and_memory_is_given_back(module, driver):
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    with module.PycudaDevice() as device:
+        assert (device.shared_limit, device.processors, device.name) == (166912, 8, "recorded")
+        array = device.upload(values)
+        np.testing.assert_array_equal(device.download(array), values)
+        np.testing.assert_array_equal(device.download(array.part(1, 2)), values[1:])
+        device.fill(array, 0)
+        assert not device.download(array).any()
+        array.close()
+        array.close()
+        assert not driver.allocated
+        device.empty((5,), np.uint8)  # left open: the device frees it
+        assert driver.contexts == ["another library's", "primary"]
+    assert driver.contexts == ["another library's"]
+    assert not driver.allocated
+    assert driver.retained == 0
+
+
+def test_another_librarys_context_on_top_does_no_harm(module, driver):
+    with module.PycudaDevice() as device:
+        driver.contexts.append("another library's")
+        device.upload(np.zeros(3, np.uint8)).close()
+        device.synchronize()
+        assert driver.contexts.pop() == "another library's"
+
+
+def test_a_launch_carries_the_struct_and_asks_for_large_shared_memory(module, driver):
+    dtype = np.dtype([("pointer", np.uint64), ("count", np.int32), ("_end", np.int32)])
+    arguments = np.zeros((), dtype)
+    arguments["pointer"], arguments["count"] = 7, 9
+    with module.PycudaDevice() as device:
+        kernels = device.kernels("scan")
+        kernels.launch("small", arguments, (3,), 256)
+        kernels.launch("large", arguments, (2, 5), 128, 100_000)
+        assert device.kernels("scan") is kernels
+    small, large = driver.launches
+    assert small["bytes"] == large["bytes"] == arguments.tobytes()
+    assert (small["grid"], small["block"], small["shared"]) == ((3, 1), (256, 1, 1), 0)
+    assert "max_dynamic_shared" not in small
+    assert (large["grid"], large["shared"], large["max_dynamic_shared"]) == ((2, 5), 100_000, 100_000)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("launch", "kernel work could not be started"),
+        ("upload", "copying to the GPU failed"),
+        ("synchronize", "the GPU failed"),
+        ("download", "the GPU failed"),
+    ],
+)
+def test_errors_come_back_at_the_call_that_caused_them(module, driver, call, message):
+    with module.PycudaDevice() as device:
+        array = device.upload(np.zeros(3, np.uint8))
+        driver.fail = call
+        work = {
+            "launch": lambda: device.kernels("scan").launch("work", np.zeros((), [("count", np.int32)]), (1,), 32),
+            "upload": lambda: device.upload(np.zeros(3, np.uint8), array),
+            "synchronize": device.synchronize,
+            "download": lambda: device.download(array),
+        }[call]
+        with pytest.raises(MachineError, match=f"{message}.*recorded"):
+            work()
+        driver.fail = ""
+    assert driver.contexts == ["another library's"]
+    assert not driver.allocated
+
+
+def test_memory_that_does_not_suffice_leaves_nothing_behind(module, driver):
+    driver.memory = 5_000_000  # the Gram matrix of one picture alone is 2 MB
+    with module.PycudaDevice() as device:
+        with pytest.raises(MachineError, match="bytes left"), CudaDecomposition(device, 16, (32, 32), 384):
+            pass
+        assert not driver.allocated
+
+
+def test_a_gpu_that_is_not_there_is_told(module):
+    with pytest.raises(MachineError, match=r"no GPU can be used.*ordinal"):
+        module.PycudaDevice(3)
+
+
+def test_without_pycuda_the_remedy_is_told(module, monkeypatch):
+    monkeypatch.setattr(module, "cuda", None)
+    monkeypatch.setattr(module, "_WHY", "no libcuda.so.1", raising=False)
+    with pytest.raises(MachineError, match=r"no libcuda.so.1.*pip install pycuda"):
+        module.PycudaDevice()
