@@ -6,7 +6,6 @@ import contextlib
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,22 +16,14 @@ pytest.importorskip("fastapi", reason="the extra web is not installed")
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
 sys.path.insert(0, str(Path(__file__).parent))
 
-import cv2
 from colour_pipeline import COLOURS, ColourPipeline, picture_of
+from web_world import enrol, jpeg, made_clip, wait_for
 
 from edge_claid import ops
-from edge_claid.frames.source import open_source
-from edge_claid.gallery.enroll import EnrollOptions, enroll
-from edge_claid.gallery.labels import Labels
-from edge_claid.gallery.store import Gallery
 from edge_claid.live import WatchedGallery
 from edge_claid.web.access import Access
 from edge_claid.web.listening import listening
 from edge_claid.web.running import Running
-
-
-def jpeg(pixels: Any) -> bytes:
-    return cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 @pytest.fixture
@@ -45,12 +36,6 @@ def gallery(tmp_path: Path) -> Path:
         file.write_bytes(jpeg(picture_of(colour, shade=number)))
     enrol(path, tmp_path / "photos")
     return path
-
-
-def enrol(path: Path, source: Path, label: str | None = None, id: str = "colours") -> None:
-    """As another process would: the command line beside the server."""
-    with Gallery.open(path, "create") as store:
-        enroll(store, [open_source(source)], ColourPipeline(id=id), EnrollOptions(Labels(label)))
 
 
 @pytest.fixture
@@ -100,30 +85,3 @@ def _answers(address: tuple[str, int]) -> bool:
 def clip(tmp_path: Path) -> Path:
     """A clip in which a blue square wanders over grey; the whole of it lasts 40 seconds."""
     return made_clip(tmp_path / "wander.mp4", 400)
-
-
-def made_clip(path: Path, frames: int, rate: int = 10) -> Path:
-    import av
-    import numpy as np
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        for number in range(frames):
-            pixels = np.full((240, 320, 3), 128, np.uint8)
-            x, y = round(110 + 100 * np.sin(number / 15)), round(80 + 60 * np.cos(number / 11))
-            pixels[y : y + 80, x : x + 80] = COLOURS["blue"]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
-
-
-def wait_for(true: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """What ``true`` gives once it gives something; fails after a while."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = true()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"still not after {seconds:g} s")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from colour_pipeline import picture_of
-from conftest import jpeg
 from starlette.testclient import TestClient
+from web_world import jpeg
 
 from edge_claid.errors import UsageError
 from edge_claid.web import app as routes

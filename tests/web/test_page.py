@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from colour_pipeline import picture_of
-from conftest import jpeg
+from web_world import jpeg
 
 from edge_claid.gallery.store import Gallery
 

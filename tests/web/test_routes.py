@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from colour_pipeline import picture_of
-from conftest import enrol, jpeg, wait_for
 from starlette.testclient import TestClient
+from web_world import enrol, jpeg, wait_for
 
 from edge_claid.gallery.store import Gallery
 from edge_claid.web import uploads
