@@ -30,11 +30,11 @@ class ProjectionHead(nn.Module):
     @torch.no_grad()
     def features(self, values: np.ndarray) -> np.ndarray:
         """The same for arrays: (N, d) float32 to (N, d) float32."""
-        return self(torch.from_numpy(values)).numpy()
+        return self(torch.from_numpy(values).to(self.linear.weight.device)).cpu().numpy()
 
     @torch.no_grad()
     def folded_into(self, projection: Projection) -> Projection:
         """One projection that does both: normalise(W normalise(y)) = normalise(W y)."""
-        weight = self.linear.weight.numpy().astype(np.float64)
+        weight = self.linear.weight.cpu().numpy().astype(np.float64)
         matrix = projection.matrix.astype(np.float64) @ weight.T
         return Projection(projection.mean, np.ascontiguousarray(matrix, np.float32))

@@ -12,19 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edge_claid.codes.codebook import CODEWORDS, CodeBook
+from edge_claid.codes.codebook import CODEWORDS
 from edge_claid.codes.opq import train_opq
 from edge_claid.codes.projection import Projection, normalised
 from edge_claid.codes.space import CodeSpace
 from edge_claid.errors import UsageError
 from edge_claid.learn.heads import ProjectionHead
-from edge_claid.learn.losses.discriminability import discriminability_loss
 from edge_claid.learn.losses.quantisation import quantisation_loss
-from edge_claid.learn.losses.separability import separability_loss
 from edge_claid.learn.refine import refinement_named
+from edge_claid.learn.supervision import SubspaceClassifiers, Supervision
 
 MOMENTUM = 0.9
-SHARPNESS = 10.0  # of the classifiers' first softmax: logits are -SHARPNESS / 2 times squared distances
 REPORT_EVERY = 50  # steps
 # A third of what a code book for keeps gets: pseudo labels are drawn again in the next module.
 SUPERVISION_ROTATIONS, SUPERVISION_ROUNDS = 4, 3
@@ -63,17 +61,6 @@ class Progress:
     separability: float
     discriminability: float
     quantisation: float
-
-
-@dataclass(frozen=True)
-class Supervision:
-    """What one module learns from (Algorithm 1, lines 2 and 5).
-
-    book: code book of the refined features. codes: (N, M) int64, each region's codewords, its pseudo labels.
-    """
-
-    book: CodeBook
-    codes: torch.Tensor
 
 
 def learn_udq(
@@ -134,25 +121,13 @@ def optimised(
     settings: UdqSettings,
     generator: torch.Generator,
 ) -> Iterator[tuple[int, float, float]]:
-    """Train the head on one module's supervision; now and then the steps done, mean separability and discriminability.
-
-    The features are rotated as the code book does, since its subspaces are what eq. 8 and 9 speak of. The classifier
-    of each subspace goes with its module's codewords, and starts from them: with weights proportional to a codeword
-    and a bias to its squared norm, the nearest codeword has the largest logit.
-    """
-    book = supervision.book
-    assert book.rotation is not None
-    inputs, rotation = torch.from_numpy(values), torch.from_numpy(book.rotation)
-    codewords, subspaces = torch.from_numpy(book.centroids), torch.arange(book.subspaces)
-    weights = (SHARPNESS * codewords.transpose(1, 2)).contiguous().requires_grad_()
-    biases = (-SHARPNESS / 2 * codewords.square().sum(dim=2)).requires_grad_()
-    optimiser = torch.optim.SGD([*head.parameters(), weights, biases], lr=settings.learning_rate, momentum=MOMENTUM)
+    """Train the head on one module's supervision; now and then the steps done, mean separability and discriminability."""
+    inputs, classifiers = torch.from_numpy(values), SubspaceClassifiers(supervision)
+    learning = [*head.parameters(), *classifiers.parameters]
+    optimiser = torch.optim.SGD(learning, lr=settings.learning_rate, momentum=MOMENTUM)
     sums, since = np.zeros(2), 0
     for step, chosen in enumerate(drawn(len(inputs), settings, generator), 1):
-        features = (head(inputs[chosen]) @ rotation).view(len(chosen), book.subspaces, -1)
-        labels = supervision.codes[chosen]
-        separability = separability_loss(features, labels, weights, biases)
-        discriminability = discriminability_loss(features, codewords[subspaces, labels])
+        separability, discriminability = classifiers.losses(head(inputs[chosen]), chosen)
         optimiser.zero_grad()
         (separability + settings.balance * discriminability).backward()  # eq. 7
         optimiser.step()
