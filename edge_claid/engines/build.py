@@ -76,7 +76,15 @@ def build_engine(
     missed = ""
     widths = (False, True) if order.precision != "fp32" and order.recipe.half.wider else (False,)
     for wider in widths:
-        onnx = typed_file(order.network, order.recipe, order.precision, wider=wider, cache_dir=order.cache_dir)
+        onnx = typed_file(
+            order.network,
+            order.recipe,
+            order.precision,
+            wider=wider,
+            calibration=order.calibration,
+            settings=order.settings.networks,
+            cache_dir=order.cache_dir,
+        )
         engine = _found_or_built(order, onnx, wider, progress, try_engine)
         if engine.manifest.verification["status"] != FAILED:
             return engine

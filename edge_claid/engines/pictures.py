@@ -96,3 +96,10 @@ def planes_of(seen: Seen, source: str) -> np.ndarray:
     if source == "pixels":
         return np.ascontiguousarray(seen.pixels[None])
     return np.ascontiguousarray(seen.pixels.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+def normalised(seen: Seen, network: NetworkFile) -> np.ndarray:
+    """What the zoo's float32 network takes: (1, 3, H, W) float32, normalised."""
+    planes = planes_of(seen, "planes")
+    mean, std = (value.astype(np.float64).reshape(1, 3, 1, 1) for value in (network.mean, network.std))
+    return ((planes / 255.0 - mean) / std).astype(np.float32)

@@ -86,28 +86,95 @@ def activation_ranges(
     return {name: largest[name] * kept(counts[name]) / _BINS for name in names}
 
 
-def quantised(model: onnx.ModelProto, chosen: Iterable[Product], ranges: dict[str, float]) -> onnx.ModelProto:
-    """A copy of the network with Q/DQ pairs around these products. ranges: by ``activation_ranges``."""
+def quantised(
+    model: onnx.ModelProto,
+    chosen: Iterable[Product],
+    ranges: dict[str, float],
+    half: onnx.ModelProto | None = None,
+) -> onnx.ModelProto:
+    """A copy of the float32 network with Q/DQ pairs around these products. ranges: by ``activation_ranges``.
+
+    half: the same network at fp16, which is then the one that is copied. Quantised products stay in float32 there,
+    between casts that stand outside of the pairs, as TensorRT wants no cast between a pair and its product.
+    """
     copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    graph, by_node = copy.graph, {product.node: product for product in chosen}
-    weights = {value.name: value for value in graph.initializer}
-    made: dict[str, str] = {}
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
-        product = by_node.get(node.name)
-        if product is not None:
-            if product.activation not in made:
-                made[product.activation] = _pair_of_activation(graph, nodes, product.activation, ranges)
-            if product.weight not in made:
-                made[product.weight] = _pair_of_weight(graph, nodes, weights[product.weight], product.axis)
-            node.input[0], node.input[1] = made[product.activation], made[product.weight]
-        nodes.append(node)
+    copy.CopyFrom(model if half is None else half)
+    weights = {value.name: value for value in model.graph.initializer}
+    pairs = _Pairs(copy.graph, weights, {product.node: product for product in chosen}, ranges, half is not None)
+    nodes = [made for node in copy.graph.node for made in pairs.around(node)]
     ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(ordered)
-    _drop_unused_weights(graph)
+    del copy.graph.node[:]
+    copy.graph.node.extend(ordered)
+    _drop_unused_weights(copy.graph)
     return copy
+
+
+class _Pairs:
+    """Writes Q/DQ pairs before products, one pair a tensor."""
+
+    def __init__(
+        self,
+        graph: onnx.GraphProto,
+        weights: dict[str, TensorProto],
+        chosen: dict[str, Product],
+        ranges: dict[str, float],
+        half: bool,
+    ) -> None:
+        self._graph, self._weights, self._chosen, self._ranges, self._half = graph, weights, chosen, ranges, half
+        self._made: dict[str, str] = {}
+
+    def around(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """A node with what must stand before and after it."""
+        product = self._chosen.get(node.name)
+        if product is None:
+            return [node]
+        nodes: list[onnx.NodeProto] = []
+        # At fp16 the activation may come through a cast of another name.
+        node.input[0] = self._activation(node.input[0], self._ranges[product.activation], nodes)
+        node.input[1] = self._weight(product, nodes)
+        if not self._half:
+            return [*nodes, node]
+        for index in range(2, len(node.input)):
+            node.input[index] = self._constant(f"{node.input[index]}.float", self._weights[node.input[index]])
+        output = node.output[0]
+        node.output[0] = f"{output}.float"
+        back = helper.make_node("Cast", [node.output[0]], [output], name=f"{output}.half", to=TensorProto.FLOAT16)
+        return [*nodes, node, back]
+
+    def _activation(self, name: str, largest: float, nodes: list[onnx.NodeProto]) -> str:
+        if name not in self._made:
+            source = name
+            if self._half:
+                source = f"{name}.float"
+                nodes.append(helper.make_node("Cast", [name], [source], name=f"{source}.node", to=TensorProto.FLOAT))
+            scale = np.array(max(largest, 1e-12) / _MOST, np.float32)
+            self._made[name] = self._pair(source, name, scale, None, nodes)
+        return self._made[name]
+
+    def _weight(self, product: Product, nodes: list[onnx.NodeProto]) -> str:
+        name = product.weight
+        if name not in self._made:
+            values = numpy_helper.to_array(self._weights[name])
+            others = tuple(index for index in range(values.ndim) if index != product.axis)
+            scale = np.maximum(np.abs(values).max(axis=others), 1e-12).astype(np.float32) / np.float32(_MOST)
+            source = self._constant(f"{name}.float", self._weights[name]) if self._half else name
+            self._made[name] = self._pair(source, name, scale, product.axis, nodes)
+        return self._made[name]
+
+    def _constant(self, name: str, value: TensorProto) -> str:
+        if name not in self._made:
+            self._graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(value), name))
+            self._made[name] = name
+        return name
+
+    def _pair(self, source: str, name: str, scale: np.ndarray, axis: int | None, nodes: list[onnx.NodeProto]) -> str:
+        low, high, facts = f"{name}.int8", f"{name}.dequantised", [f"{name}.int8.scale", f"{name}.int8.zero"]
+        for fact, value in zip(facts, (scale, np.zeros(scale.shape, np.int8)), strict=True):
+            self._graph.initializer.append(numpy_helper.from_array(value, fact))
+        along = {} if axis is None else {"axis": axis}
+        nodes.append(helper.make_node("QuantizeLinear", [source, *facts], [low], name=f"{low}.node", **along))
+        nodes.append(helper.make_node("DequantizeLinear", [low, *facts], [high], name=f"{high}.node", **along))
+        return high
 
 
 def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
@@ -135,33 +202,6 @@ def _output_axis(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> int:
         transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
         return 0 if transposed else 1
     return len(weights[node.input[1]].dims) - 1
-
-
-def _pair_of_activation(
-    graph: onnx.GraphProto, nodes: list[onnx.NodeProto], name: str, ranges: dict[str, float]
-) -> str:
-    scale = np.float32(max(ranges[name], 1e-12) / _MOST)
-    return _pair(graph, nodes, name, name, np.array(scale, np.float32), None)
-
-
-def _pair_of_weight(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weight: TensorProto, axis: int) -> str:
-    values = numpy_helper.to_array(weight)
-    others = tuple(index for index in range(values.ndim) if index != axis)
-    scale = np.maximum(np.abs(values).max(axis=others), 1e-12).astype(np.float32) / np.float32(_MOST)
-    return _pair(graph, nodes, weight.name, weight.name, scale, axis)
-
-
-def _pair(
-    graph: onnx.GraphProto, nodes: list[onnx.NodeProto], source: str, name: str, scale: np.ndarray, axis: int | None
-) -> str:
-    low, high = f"{name}.int8", f"{name}.dequantised"
-    zero = np.zeros(scale.shape, np.int8)
-    graph.initializer.append(numpy_helper.from_array(scale, f"{name}.int8.scale"))
-    graph.initializer.append(numpy_helper.from_array(zero, f"{name}.int8.zero"))
-    facts, along = [f"{name}.int8.scale", f"{name}.int8.zero"], {} if axis is None else {"axis": axis}
-    nodes.append(helper.make_node("QuantizeLinear", [source, *facts], [low], name=f"{low}.node", **along))
-    nodes.append(helper.make_node("DequantizeLinear", [low, *facts], [high], name=f"{high}.node", **along))
-    return high
 
 
 def _drop_unused_weights(graph: onnx.GraphProto) -> None:

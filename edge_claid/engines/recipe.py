@@ -40,10 +40,15 @@ class Half:
 
 @dataclass(frozen=True)
 class Int8:
-    """Operators quantised, and names of nodes that are not: they lose too much (see calibration/README.md)."""
+    """Operators quantised; names of nodes (``*`` stands for anything) that stay at fp16, because they lose too much.
+
+    method, percentile: how activation ranges are found, see ``quantise.activation_ranges``.
+    """
 
     quantised: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    method: str = "percentile"
+    percentile: float = 99.99
 
 
 @dataclass(frozen=True)

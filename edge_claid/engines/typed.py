@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,9 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
+from edge_claid.config import NetworkSettings
+from edge_claid.engines.pictures import normalised, pictures_of, seen_by
+from edge_claid.engines.quantise import activation_ranges, products, quantised
 from edge_claid.engines.recipe import Recipe
 from edge_claid.errors import BuildError
 from edge_claid.models import NetworkFile
@@ -27,18 +32,28 @@ TYPED_VERSION = 1
 _NORMALISATION = ("pixels.cast", "pixels.planes", "image.scale", "image.offset")
 
 
-def typed_onnx(network: NetworkFile, recipe: Recipe, precision: str, *, wider: bool = False) -> onnx.ModelProto:
+def typed_onnx(
+    network: NetworkFile,
+    recipe: Recipe,
+    precision: str,
+    *,
+    wider: bool = False,
+    calibration: Sequence[np.ndarray] = (),
+) -> onnx.ModelProto:
     """The network as its engine is to compute it: one input ``image`` (see Recipe.input), float32 outputs.
 
-    network: its float32 file. precision: "fp32" or "fp16" (mixed: what the recipe names stays in float32, as does
-    everything up to the normalised input). wider: the recipe's wider float32 set. Valid for ONNX Runtime too.
-    Raises BuildError for a graph that lacks what the recipe names.
+    network: its float32 file. precision: "fp32"; "fp16" (mixed: what the recipe names stays in float32, as does
+    everything up to the normalised input); "int8" (products with weights by Q/DQ but those the recipe keeps, the rest
+    as at fp16). wider: the recipe's wider float32 set. calibration: for int8, what the float32 network takes, one array
+    a picture. Valid for ONNX Runtime too. Raises BuildError for a graph that lacks what the recipe names.
     """
     model = _loaded(network.path)
     _keep_outputs(model, recipe)
-    if precision == "fp16":
-        blocked = [*DEFAULT_OP_BLOCK_LIST, *recipe.half.fp32, *(recipe.half.wider if wider else ())]
-        model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+    if precision in ("fp16", "int8"):
+        plain = model
+        model = _half(_copied(plain), recipe, wider)
+        if precision == "int8":
+            model = _with_int8(plain, model, recipe, calibration)
     elif precision != "fp32":
         raise BuildError(f"{network.name} has no typed graph at {precision}")
     fold_normalisation(model, network.mean, network.std, recipe.input)
@@ -50,25 +65,68 @@ def typed_onnx(network: NetworkFile, recipe: Recipe, precision: str, *, wider: b
 def graph_id(source_sha256: str, recipe: Recipe, precision: str, wider: bool = False) -> str:
     """Identity of a typed graph by what it is made from, without making it: 16 hexadecimal digits.
 
-    source_sha256: of the network's weights.
+    source_sha256: of the network's weights. The pictures that int8 was calibrated on are no part of it.
     """
     made_by = [TYPED_VERSION, BUILDER_VERSION, source_sha256]
     half = asdict(recipe.half) if precision != "fp32" else None
-    facts = [*made_by, recipe.network, recipe.layer, recipe.input, recipe.outputs, precision, half, wider]
+    int8 = asdict(recipe.int8) if precision == "int8" else None
+    facts = [*made_by, recipe.network, recipe.layer, recipe.input, recipe.outputs, precision, half, int8, wider]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def typed_file(
-    network: NetworkFile, recipe: Recipe, precision: str, *, wider: bool = False, cache_dir: Path | None = None
+    network: NetworkFile,
+    recipe: Recipe,
+    precision: str,
+    *,
+    wider: bool = False,
+    calibration: Path | None = None,
+    settings: NetworkSettings | None = None,
+    cache_dir: Path | None = None,
 ) -> Path:
-    """The typed graph as a file beside the networks, made on first use. Raises as ``typed_onnx``, and StorageError."""
+    """The typed graph as a file beside the networks, made on first use. Raises as ``typed_onnx``, and StorageError.
+
+    calibration: folder of the user's pictures for int8, None for ours. settings: the sizes they are shown in.
+    """
     identity = graph_id(network.source_sha256, recipe, precision, wider)
+    pictures = pictures_of(calibration) if precision == "int8" else []
+    if pictures:
+        identity += "-" + hashlib.sha256(b"".join(path.read_bytes() for path in pictures)).hexdigest()[:8]
     path = models_folder(cache_dir) / f"{network.name}-layer{network.layer}-{precision}-typed-{identity}.onnx"
     if not path.is_file():
-        model = typed_onnx(network, recipe, precision, wider=wider)
+        shown = seen_by(pictures, network, recipe, settings or NetworkSettings()) if pictures else []
+        inputs = [normalised(seen, network) for seen in shown]
+        model = typed_onnx(network, recipe, precision, wider=wider, calibration=inputs)
         with atomic_file(path) as part:
             part.write_bytes(model.SerializeToString(deterministic=True))
     return path
+
+
+def _half(model: onnx.ModelProto, recipe: Recipe, wider: bool) -> onnx.ModelProto:
+    blocked = [*DEFAULT_OP_BLOCK_LIST, *recipe.half.fp32, *(recipe.half.wider if wider else ())]
+    return convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+
+
+def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The conversion to half writes into what it is given."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _with_int8(
+    plain: onnx.ModelProto, half: onnx.ModelProto, recipe: Recipe, calibration: Sequence[np.ndarray]
+) -> onnx.ModelProto:
+    """The network at fp16 with the products of the recipe at int8."""
+    known, every = recipe.int8, products(plain, recipe.int8.quantised)
+    unused = [pattern for pattern in known.kept if not any(fnmatchcase(p.node, pattern) for p in every)]
+    if unused:
+        raise BuildError(f"the recipe of {recipe.network} keeps {', '.join(unused)}, which is no product of it")
+    if not calibration:
+        raise BuildError(f"int8 of {recipe.network} needs calibration pictures")
+    chosen = [p for p in every if not any(fnmatchcase(p.node, pattern) for pattern in known.kept)]
+    ranges = activation_ranges(plain, chosen, calibration, method=known.method, percentile=known.percentile)
+    return quantised(plain, chosen, ranges, half)
 
 
 def fold_normalisation(model: onnx.ModelProto, mean: np.ndarray, std: np.ndarray, source: str) -> None:
