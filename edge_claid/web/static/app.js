@@ -80,16 +80,23 @@ function place(element, box, size) {
 const isNamed = (track) => track.state !== "unknown" && Boolean(track.label || track.gallery_image);
 const nameOf = (track) => track.label || track.gallery_image;
 
+function bestOfEach(tracks) {
+  const order = ["confirmed", "tentative"];
+  const sorted = tracks.filter(isNamed).sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state) || b.match - a.match);
+  return sorted.filter((track, at) => sorted.findIndex((other) => nameOf(other) === nameOf(track)) === at);
+}
+
 function drawMarks() {
   const facts = stage.facts;
   const shown = facts && facts.tracks && !stage.opened ? facts.tracks : [];
   // The picture that is sent may be smaller than the frame that boxes are told in.
+  const told = new Set(bestOfEach(shown)); // one caption a name, or captions hide the picture
   const marks = shown.map((track) => {
     const named = isNamed(track);
     const mark = made("div", `mark ${named ? track.state : "unknown"}`);
     place(mark, track.box, facts.size);
     if (track.box[1] < facts.size[1] * 0.07) mark.classList.add("low");
-    if (named) {
+    if (told.has(track)) {
       const sure = track.match === null ? "" : ` ${percent(track.match)}`;
       mark.append(made("span", "", nameOf(track) + sure + (track.state === "tentative" ? " ?" : "")));
     }
@@ -103,9 +110,7 @@ let seenBefore = "";
 
 function tellSeen(tracks) {
   // One chip for each name: the best of its tracks.
-  const order = ["confirmed", "tentative"];
-  const sorted = tracks.filter(isNamed).sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state) || b.match - a.match);
-  const named = sorted.filter((track, at) => sorted.findIndex((other) => nameOf(other) === nameOf(track)) === at).slice(0, 12);
+  const named = bestOfEach(tracks).slice(0, 12);
   const now = JSON.stringify(named.map((track) => [nameOf(track), track.state]));
   const chips = $("seen");
   chips.tracks = new Map(named.map((track) => [nameOf(track), track]));
