@@ -127,14 +127,17 @@ class Pipeline:
         """The instance regions of a picture as a tree, the root first."""
         return self.detect(self.tokens(frame))
 
-    def feature_map(self, frame: Frame) -> FeatureMap:
-        """Convolutional maps of a picture, resized to a longer side of descriptor_side pixels."""
+    def descriptor_input(self, frame: Frame) -> np.ndarray:
+        """(1, 3, H, W) float32, what the convolutional network sees: resized to a longer side of descriptor_side."""
         network = self._convolutional
         side = self.settings.networks.descriptor_side
         if growth := self.settings.networks.descriptor_growth:
             side = min(side, round(max(frame.size) * growth))
-        size = size_by_longer_side(frame.size, side, network.input_multiple)
-        outputs = self._convolutional_runner.run_all(network_input(frame.pixels, size, network))
+        return network_input(frame.pixels, size_by_longer_side(frame.size, side, network.input_multiple), network)
+
+    def feature_map(self, frame: Frame) -> FeatureMap:
+        """Convolutional maps of a picture, resized to a longer side of descriptor_side pixels."""
+        outputs = self._convolutional_runner.run_all(self.descriptor_input(frame))
         return FeatureMap(outputs[0][0], frame.size, tuple(inner[0] for inner in outputs[1:]))
 
     def pool(self, feature_map: FeatureMap, regions: Regions) -> Descriptors:

@@ -33,19 +33,23 @@ def reencode(
     """Move the gallery to the present pipeline, from its pictures."""
     with Gallery.open(gallery, "rw") as store, open_pipeline() as pipeline:
         keep = store.info().keep_descriptors
-        sources = [
-            PictureFiles(
-                root.location,
-                root.location,
-                [f"{root.location}/{path}" for path in paths],
-                video_every=spacing(store, root.id),
-            )
-            for root, paths in enrolled_files(store)
-        ]
         options = with_training(EnrollOptions(keep_descriptors=keep), code_bytes)
         tell = lambda outcome: tell_outcome(outcome, json)  # noqa: E731
-        summary = run_reencoding(store, sources, pipeline, options, drop_missing, tell)
+        summary = run_reencoding(store, pictures_behind(store), pipeline, options, drop_missing, tell)
     tell_summary(summary, json)
+
+
+def pictures_behind(store: Gallery) -> list[PictureFiles]:
+    """The pictures of every image of a gallery, to be read again."""
+    return [
+        PictureFiles(
+            root.location,
+            root.location,
+            [f"{root.location}/{path}" for path in paths],
+            video_every=spacing(store, root.id),
+        )
+        for root, paths in enrolled_files(store)
+    ]
 
 
 def retrain(
