@@ -70,8 +70,7 @@ class Finder:
 def against_frame(values: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Cosines after the frame's mean is taken off: what a region shares with its whole surroundings tells nothing.
 
-    values: (R, d), queries: (Q, d), unit rows. (R, Q) float64. On the clip of shared data with a box for every frame it
-    raises the share of frames whose best region is the object from 0.75 to 0.84 (benchmarks/results/live_choices.json).
+    values: (R, d), queries: (Q, d), unit rows. (R, Q) float64.
     """
     mean = values.mean(axis=0)
     return (normalised(values - mean) @ normalised(queries - mean).T).astype(np.float64)

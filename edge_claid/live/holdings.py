@@ -29,8 +29,8 @@ MOST_EXPECTED = 16  # images of one label that are compared where a track of it 
 MOST_EXACT = 100_000  # regions up to which float descriptors are compared where they are kept: 0.1 GB
 SAMPLED = 8_000  # regions a projection is fitted on where the gallery has no code space yet
 
-# Before a gallery is large enough to be calibrated: the curve of a gallery of 700 mixed pictures
-# (benchmarks/results/calibration.json). Its probabilities are not shown.
+# Before a gallery is large enough to be calibrated: a curve of about the shape that galleries of some hundred pictures
+# give, set by judgement, not by a measurement. Its probabilities are not shown.
 UNMEASURED = Calibration(slope=20.0, centre=0.3, place=0.1, spread=0.06, true=0, false=0)
 
 
