@@ -104,7 +104,12 @@ def typed_file(
 
 def _half(model: onnx.ModelProto, recipe: Recipe, wider: bool) -> onnx.ModelProto:
     blocked = [*DEFAULT_OP_BLOCK_LIST, *recipe.half.fp32, *(recipe.half.wider if wider else ())]
-    return convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+    made = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+    # A tensor that several float32 nodes take is cast once for each, under one name.
+    nodes = {tuple(node.output): onnx.NodeProto.FromString(node.SerializeToString()) for node in made.graph.node}
+    del made.graph.node[:]
+    made.graph.node.extend(nodes.values())
+    return made
 
 
 def _copied(model: onnx.ModelProto) -> onnx.ModelProto:

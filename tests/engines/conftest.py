@@ -10,7 +10,7 @@ import pytest
 
 from edge_claid.config import Settings
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "runners")]
 
 
 @pytest.fixture

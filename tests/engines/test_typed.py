@@ -87,15 +87,16 @@ def test_a_corrupt_network_file_is_told_with_the_fix(tmp_path, content):
         typed_onnx(small_network(path), small_recipe(), "fp16")
 
 
+@pytest.mark.parametrize("wider", [False, True])
 @pytest.mark.parametrize("name", recipe_names())
-def test_half_of_the_embedded_networks_stays_close_to_float32(name, quick_settings):
+def test_half_of_the_embedded_networks_stays_close_to_float32(name, wider, quick_settings):
     known = recipe(name)
     try:
         network = open_network(name, layer=known.layer)
     except MachineError as error:
         pytest.skip(f"{name} cannot be had: {error}")
     pictures = seen_by(own_pictures()[1::4], network, known, quick_settings.networks)
-    half = typed_file(network, known, "fp16")
+    half = typed_file(network, known, "fp16", wider=wider)
     with OnnxRunner(network.path, threads=1) as reference, OnnxRunner(half, threads=1) as candidate:
         run_reference = float32_run(reference, network, known)
         report = compare(network, known, quick_settings, pictures, run_reference, candidate.run_all)

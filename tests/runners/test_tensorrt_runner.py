@@ -1,0 +1,237 @@
+"""The TensorRT runner against the recorded interface (see recorded_tensorrt.py), not against TensorRT."""
+
+from __future__ import annotations
+
+import gc
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from recorded_tensorrt import STREAM, HostDevice, Recorded, at, recorded_flavour, write_engine
+from small_network import save_map_network
+
+from edge_claid.errors import EngineError, UsageError
+from edge_claid.runners import OnnxRunner, Runner
+from edge_claid.runners.cuda_graph import CudaGraph
+from edge_claid.runners.engine_file import ENGINE, MANIFEST
+from edge_claid.runners.tensorrt_runner import TensorrtRunner
+
+
+@pytest.fixture
+def onnx(tmp_path):
+    return save_map_network(tmp_path / "small.onnx")
+
+
+@pytest.fixture
+def folder(tmp_path, onnx):
+    write_engine(tmp_path / "engine", onnx)
+    return tmp_path / "engine"
+
+
+def planes(count=1, height=32, width=48):
+    shape = (count, 3, height, width)
+    return np.random.default_rng(height * width).uniform(0, 255, shape).astype(np.float32)
+
+
+def opened(folder, device=None, library=None, **options):
+    return TensorrtRunner(folder, device or HostDevice(), library or recorded_flavour(), **options)
+
+
+def open_and_close(folder, **options):
+    with opened(folder, **options):
+        pass
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 32, 48), (2, 64, 64)])
+def test_gives_what_the_network_gives(folder, onnx, shape):
+    batch = planes(*shape)
+    runner: Runner = opened(folder)
+    with runner, OnnxRunner(onnx, threads=1) as reference:
+        found = runner.run(batch)
+        again = runner.run(batch[..., ::-1])
+        np.testing.assert_array_equal(found, reference.run(batch))
+        np.testing.assert_array_equal(again, reference.run(np.ascontiguousarray(batch[..., ::-1])))
+    assert found.dtype == np.float32
+    assert found.max() > 1
+
+
+def test_arrays_on_the_device_stay_there(folder, onnx):
+    device, batch = HostDevice(), planes()
+    with OnnxRunner(onnx, threads=1) as reference:
+        expected = reference.run(batch)
+    with opened(folder, device) as runner:
+        given = device.upload(batch)
+        outputs = runner.run_all(given)
+        assert [output.shape for output in outputs] == [expected.shape]
+        np.testing.assert_array_equal(at(outputs[0]), expected)
+        assert runner._context.streams == [STREAM]
+        for array in (given, *outputs):
+            array.close()
+    assert not device.live
+
+
+def test_memory_is_given_back_whatever_shapes_were_seen(folder):
+    device = HostDevice()
+    with opened(folder, device) as runner:
+        for width in range(16, 65, 8):
+            assert runner.run(planes(1, 16, width)).shape == (1, 8, 2, width // 8)
+        assert len(device.live) <= 8  # four shapes, an input and an output each
+    assert not device.live
+    with pytest.raises(RuntimeError, match="outside its with block"):
+        runner.run(planes())
+
+
+@pytest.mark.parametrize(
+    ("batch", "told"),
+    [
+        (np.zeros((1, 3, 8, 16), np.float32), r"\[1, 16, 16\] to \[2, 64, 64\]"),
+        (np.zeros((1, 3, 16, 72), np.float32), r"not \[1, 16, 72\]"),
+        (np.zeros((3, 3, 16, 16), np.float32), r"not \[3, 16, 16\]"),
+        (np.zeros((1, 3, 16, 16), np.uint8), "float32"),
+        (np.zeros((1, 4, 16, 16), np.float32), "float32"),
+        (np.zeros((3, 16, 16), np.float32), "float32"),
+    ],
+)
+def test_batches_that_the_engine_cannot_take_are_told(folder, batch, told):
+    with opened(folder) as runner, pytest.raises(UsageError, match=told):
+        runner.run(batch)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"version": "10.13.2"}, r"built with tensorrt 10\.13\.2.*running here is tensorrt 10\.3\.0.*another version"),
+        ({"cuda": "13.0"}, r"CUDA 13\.0.*CUDA 12\.6.*another CUDA"),
+        ({"compute_capabilities": ["sm_86", "sm_89"]}, r"for sm_86\+sm_89.*on sm_87.*another GPU"),
+        ({"flavour": "tensorrt-rtx"}, "another library"),
+        ({"cuda": "13.0", "version": "11.0"}, r"another version, CUDA\)"),
+    ],
+)
+def test_an_engine_of_another_library_or_gpu_is_refused_before_it_is_read(tmp_path, onnx, changes, told):
+    write_engine(tmp_path / "engine", onnx, **changes)
+    module = Recorded()
+    with pytest.raises(EngineError, match=told) as caught:
+        open_and_close(tmp_path / "engine", library=recorded_flavour(module))
+    assert caught.value.exit_code == 4
+    assert "edge-claid build-engines --backend" in str(caught.value)
+    assert module.read == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1}', b'{"format": 2}', b"\xff" * 40, b" " * 2**21])
+def test_a_manifest_that_cannot_be_trusted_is_refused(folder, content):
+    (folder / MANIFEST).write_bytes(content)
+    with pytest.raises(EngineError, match=r"manifest\.json"):
+        open_and_close(folder)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"layer": 8', '"layer": "8"'),
+        ('"wider": false', '"wider": 0'),
+        ("12.6", '12.6", "more": "1'),
+        ('"sm_87"', "87"),
+    ],
+)
+def test_a_manifest_with_a_wrong_value_is_refused(folder, before, after):
+    path = folder / MANIFEST
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after))
+    with pytest.raises(EngineError, match="lacks or misstates"):
+        open_and_close(folder)
+
+
+def test_an_engine_that_is_not_the_one_that_was_built_is_refused(folder):
+    content, module = (folder / ENGINE).read_bytes(), Recorded()
+    for damaged in (content[:-1], content[:-1] + b"x", b"", None):
+        if damaged is None:
+            (folder / ENGINE).unlink()
+        else:
+            (folder / ENGINE).write_bytes(damaged)
+        with pytest.raises(EngineError, match=r"model\.engine.*--model small --precision fp16 --force"):
+            open_and_close(folder, library=recorded_flavour(module))
+    assert module.read == []
+
+
+def test_no_engine_at_all_is_told(tmp_path):
+    with pytest.raises(EngineError, match="no engine in"):
+        open_and_close(tmp_path)
+
+
+def test_a_library_that_answers_with_nothing_is_told(folder):
+    """NVIDIA/TensorRT#2105: None, and a line in a log that nobody sees."""
+    with pytest.raises(EngineError, match=r"plan file is not compatible.*build-engines") as caught:
+        open_and_close(folder, library=recorded_flavour(Recorded(answer=None)))
+    assert caught.value.exit_code == 4
+
+
+def test_an_engine_of_other_outputs_is_refused(tmp_path, onnx):
+    write_engine(tmp_path / "engine", onnx, outputs=["tokens"])
+    with pytest.raises(EngineError, match="image, map"):
+        open_and_close(tmp_path / "engine")
+
+
+def test_nothing_leaks_over_ten_thousand_loads(folder, monkeypatch):
+    """The bookkeeping: device memory, buffers, engines. Running is one in a hundred, as it is ONNX Runtime's time."""
+    device, engine = HostDevice(), Recorded().Runtime(None).deserialize_cuda_engine((folder / ENGINE).read_bytes())
+    library, batch = recorded_flavour(Recorded(answer=engine)), planes(1, 16, 16)
+    runtime = SimpleNamespace(deserialize_cuda_engine=lambda content: engine)
+    monkeypatch.setattr(library.module, "Runtime", lambda logger: runtime)
+    runner = opened(folder, device, library)
+
+    def cycles(count):
+        for number in range(count):
+            with runner:
+                if number % 100 == 0:
+                    runner.run(batch)
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = cycles(300)
+    after = cycles(10_000)
+    assert not device.live
+    assert after - before < 100
+
+
+class RecordedDriver:
+    """The driver's graph calls; each is told, the recording's number is 7."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.calls: list[str] = []
+        self._failing = failing
+
+    def __getattr__(self, name: str):
+        def call(*arguments):
+            self.calls.append(name)
+            if name == "cuGraphInstantiateWithFlags":
+                arguments[0]._obj.value = 7
+            return 1 if name == self._failing else 0
+
+        return call
+
+
+def test_launches_are_recorded_once_and_replayed(folder, onnx, monkeypatch):
+    driver = RecordedDriver()
+    monkeypatch.setattr("edge_claid.runners.cuda_graph._driver", lambda: driver)
+    with opened(folder, graph=True) as runner:
+        first = runner.run(planes())
+        assert driver.calls == [
+            "cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphDestroy",
+            "cuGraphLaunch",
+        ]  # fmt: skip
+        assert len(runner._context.streams) == 2  # once to warm up, once recorded
+        runner.run(planes())
+        assert driver.calls[5:] == ["cuGraphLaunch"]
+        assert len(runner._context.streams) == 2
+    assert driver.calls[-1] == "cuGraphExecDestroy"
+    with OnnxRunner(onnx, threads=1) as reference:
+        np.testing.assert_array_equal(first, reference.run(planes()))
+
+
+@pytest.mark.parametrize("failing", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
+def test_a_recording_that_fails_is_told(failing):
+    driver = RecordedDriver(failing)
+    with pytest.raises(Exception, match=r"CUDA graph.*CUDA error 1") as caught, CudaGraph.recording(STREAM, driver):
+        pass
+    assert caught.value.exit_code == 3
+    assert "cuGraphLaunch" not in driver.calls
