@@ -137,7 +137,7 @@ class _Pairs:
         for index in range(2, len(node.input)):
             node.input[index] = self._constant(f"{node.input[index]}.float", self._weights[node.input[index]])
         output = node.output[0]
-        node.output[0] = f"{output}.float"
+        node.output[0] = f"{output}.product"
         back = helper.make_node("Cast", [node.output[0]], [output], name=f"{output}.half", to=TensorProto.FLOAT16)
         return [*nodes, node, back]
 

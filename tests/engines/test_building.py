@@ -26,6 +26,8 @@ from edge_claid.runners.engine_file import ENGINE, NOT_VERIFIED, PASSED
 from edge_claid.runners.tensorrt_api import flavour
 
 PLENTY = 8 << 30
+# For pictures of a quarter of the size, which int8 was not tuned for.
+LOOSE = {"token_cosine_mean": 0.98, "token_cosine_least": 0.8, "map_cosine_mean": 0.98, "descriptor_cosine_least": 0.97}
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +90,8 @@ def test_both_embedded_networks_for_three_generations_of_cards(tmp_path, library
     except MachineError as error:
         pytest.skip(f"{name} cannot be had: {error}")
     targets = ("sm_86", "sm_89", "sm_120")
-    # Small pictures have few tokens, and int8 is calibrated on pictures as large as those it will see.
-    known = replace(known, gate=replace(known.gate, region_iou=0.0, token_cosine_mean=0.98, token_cosine_least=0.8))
+    loose = {key: value for key, value in LOOSE.items() if getattr(known.gate, key)}
+    known = replace(known, gate=replace(known.gate, region_iou=0.0, **loose))
     order = Order(network, known, precision, library, targets, settings=quick_settings, cache_dir=tmp_path)
     engine = build_engine(order)
     weights = network.path.stat().st_size
