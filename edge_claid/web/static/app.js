@@ -533,8 +533,8 @@ function tellRates(facts) {
 
 async function take(facts, bytes) {
   tellPill(facts.state, facts.reason);
-  if (facts.state === "ended" && !stage.newest && !bytes.length) {
-    $("empty-text").textContent = "The source gave no picture.";
+  if (!stage.newest && !bytes.length) {
+    $("empty-text").textContent = facts.state === "ended" ? "The source gave no picture." : "Waiting for the first picture…";
     $("empty-hint").textContent = facts.reason;
   }
   if (facts.state === "running" || !facts.reason) tellRates(facts);
