@@ -120,7 +120,7 @@ def test_a_gallery_without_descriptors_is_told_how_to_get_them(shop: Path) -> No
 def test_too_few_regions_are_refused_with_the_number_needed(shop: Path) -> None:
     small = shop.with_name("small.claid")
     make_gallery(small, images=20, coded=False)
-    refused(small, UsageError, "needs 1024 regions.*has 160")
+    refused(small, UsageError, "needs 512 regions.*has 160")
 
 
 def test_nan_among_the_stored_descriptors_is_refused(shop: Path) -> None:

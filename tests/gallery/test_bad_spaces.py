@@ -46,7 +46,7 @@ def content(gallery: Gallery) -> list[tuple]:
 
 def test_too_few_regions_name_the_number_needed(gallery):
     before = content(gallery)
-    with pytest.raises(UsageError, match="needs 1024 regions, the gallery has 40"):
+    with pytest.raises(UsageError, match="needs 512 regions, the gallery has 40"):
         trained_space(gallery, CodeSettings(bytes=4, width=16, views=0), None)
     assert content(gallery) == before
 
