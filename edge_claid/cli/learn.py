@@ -37,6 +37,9 @@ def udq(
     refine: Annotated[str, typer.Option(help="Refinement of the features: none, bfr, pbr or cbr.")] = "none",
     iterations: Annotated[int, typer.Option(help="Rounds after the first.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Let the descriptor network itself learn; needs a CUDA GPU.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
     json: AsJson = False,
 ) -> None:
@@ -45,6 +48,11 @@ def udq(
     Others may search meanwhile; the new codes take the place of the old ones in one transaction. See docs/udq.md for
     what it brings.
     """
+    if finetune:
+        from edge_claid.cli.finetuning import finetune_gallery
+
+        finetune_gallery(gallery, code_bytes, refine, iterations, seed, dry_run, json, _tell_progress)
+        return
     from edge_claid.learn.gallery import learned_space
     from edge_claid.learn.udq import UdqSettings, check_settings
 

@@ -121,7 +121,7 @@ def optimised(
     settings: UdqSettings,
     generator: torch.Generator,
 ) -> Iterator[tuple[int, float, float]]:
-    """Train the head on one module's supervision; now and then the steps done, mean separability and discriminability."""
+    """Train the head on one module's supervision; now and then the steps done and the two mean losses."""
     inputs, classifiers = torch.from_numpy(values), SubspaceClassifiers(supervision)
     learning = [*head.parameters(), *classifiers.parameters]
     optimiser = torch.optim.SGD(learning, lr=settings.learning_rate, momentum=MOMENTUM)
