@@ -29,9 +29,7 @@ PICTURE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".heic", ".heif"]
 )
 # Pictures that no decoder here reads; camera raw would pass for TIFF and give its thumbnail.
-_UNREAD_SUFFIXES = frozenset(
-    {".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
-)
+_UNREAD_SUFFIXES = frozenset({".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"})
 _WITH_SIDECARS = PICTURE_SUFFIXES | _UNREAD_SUFFIXES | VIDEO_SUFFIXES
 # Folders that hold no pictures of the user's: what was thrown away, and the systems' own.
 _PASSED_OVER = frozenset({"$recycle.bin", "system volume information", "lost+found"})

@@ -158,7 +158,8 @@ def test_wrong_use(shop: Shop) -> None:
     (shop.folder / "v.mp4").write_bytes(b"x")
     with pytest.raises(UsageError, match="key frames"):
         shop.run("enroll", shop.folder / "v.mp4", "--gallery", shop.gallery, "--video-every", "0")
-    for wrong in (("--video-every", "often"), ("--video-every", "1ms"), ("--watch", "--prune"), ("--watch", "--dry-run")):
+    watched = (("--watch", "--prune"), ("--watch", "--dry-run"))
+    for wrong in (("--video-every", "often"), ("--video-every", "1ms"), *watched):
         with pytest.raises(UsageError, match="--"):
             shop.enroll(*wrong)
     for command in ("no-such-program-here -x", "'open", ""):
