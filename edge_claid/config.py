@@ -100,7 +100,7 @@ class SearchSettings:
     """
 
     shortlist: int = 200
-    temperature: float = 0.08
+    temperature: float = 0.06
 
 
 @dataclass(frozen=True)

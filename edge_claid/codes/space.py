@@ -76,7 +76,16 @@ class CodeSpace:
 
 def regions_needed(settings: CodeSettings) -> int:
     """Regions that must be stored before a code space can be trained."""
-    return max(settings.width * 2, 256 * REGIONS_PER_CODEWORD)
+    least = 256 * REGIONS_PER_CODEWORD
+    return max(2 * width_for(settings, least), least)
+
+
+def width_for(settings: CodeSettings, regions: int) -> int:
+    """Dimensions to keep: as set, halved while so few regions would tell nothing of that many directions."""
+    width = settings.width
+    while regions < 2 * width and width % (2 * settings.bytes) == 0:
+        width //= 2
+    return width
 
 
 def train_space(
@@ -98,6 +107,7 @@ def train_space(
     needed = regions_needed(settings)
     if len(descriptors) < needed:
         raise UsageError(f"a code space needs {needed} regions, the gallery has {len(descriptors)}: enrol more first")
-    projection = fit_whitening(descriptors, settings.width, power=settings.whitening, within=within, parts=parts)
+    width = width_for(settings, len(descriptors))
+    projection = fit_whitening(descriptors, width, power=settings.whitening, within=within, parts=parts)
     book = train_opq(projection.project(descriptors), settings.bytes, seed=seed)
     return CodeSpace(projection, book)

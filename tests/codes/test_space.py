@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_claid.codes.projection import fit_whitening, normalised, small_projection
-from edge_claid.codes.space import CodeSpace, regions_needed, train_space
+from edge_claid.codes.space import CodeSpace, regions_needed, train_space, width_for
 from edge_claid.config import CodeSettings
 from edge_claid.errors import GalleryError, UsageError
 
@@ -102,3 +102,10 @@ def test_parts_keep_their_share_of_the_variance(descriptors):
 def test_parts_must_make_up_the_descriptor(descriptors):
     with pytest.raises(UsageError, match="parts"):
         fit_whitening(descriptors, 8, power=0.5, parts=(16, 16))
+
+
+def test_few_regions_keep_fewer_dimensions():
+    settings = CodeSettings(bytes=8, width=512)
+    assert [width_for(settings, count) for count in (512, 1023, 1024, 9000)] == [256, 256, 512, 512]
+    assert regions_needed(settings) == 512
+    assert regions_needed(CodeSettings(bytes=8, width=456)) == 912  # 228 is no multiple of 8

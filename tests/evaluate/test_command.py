@@ -98,7 +98,7 @@ def test_table_for_the_eye(run, dataset: Dataset, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--regions", "trees"], "no regions 'trees'"),
-        (["--bytes", "16"], "needs 1024 regions"),
+        (["--bytes", "16"], "needs 512 regions"),
         (["--regions", "grid", "--regions", "whole", "--gallery", "g.claid"], "one --regions"),
     ],
 )
