@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -46,7 +47,8 @@ def run_builder(name: str, request: Request, allowed: int, progress: Progress = 
         try:
             assert child.stdin is not None
             assert child.stdout is not None
-            with child.stdin:
+            # A builder that is gone already does not read; what it said last tells why.
+            with contextlib.suppress(BrokenPipeError), child.stdin:
                 child.stdin.write(request.as_json().encode())
             last = _follow(child.stdout, progress)
             code = child.wait()
