@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_too_few_regions_wrong_settings_and_losses_gone_astray_are_refused(pictu
     with pytest.raises(UsageError, match="do not divide"):
         finetuned(pictures, model(), whitening, dataclasses.replace(SETTINGS, bytes=3))
     with pytest.raises(BuildError, match=r"not finite\. Nothing was changed"):
-        finetuned(pictures, model(), whitening, dataclasses.replace(SETTINGS, learning_rate=1e30))
+        finetuned(pictures, model(), whitening, dataclasses.replace(SETTINGS, balance=math.inf))
 
 
 def test_without_a_gpu_the_message_names_what_is_missing(monkeypatch):
