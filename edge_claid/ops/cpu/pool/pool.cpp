@@ -47,16 +47,17 @@ float pooled_maximum(const float* corner, int columns, const Span& across, const
 __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
 // Rows are added up column by column, which needs no order of its own inside a row: wider vectors give the same sums.
-double weighted_sum(const float* corner, int columns, const Span& across, const Span& down, double* sums) {
+// A column has at most some hundred cells, so single precision loses nothing there that a descriptor would show.
+double weighted_sum(const float* corner, int columns, const Span& across, const Span& down, float* sums) {
     const size_t width = across.shares.size();
-    std::fill(sums, sums + width, 0.0);
+    std::fill(sums, sums + width, 0.0f);
     for (size_t y = 0; y < down.shares.size(); ++y) {
-        const double share = down.shares[y];
+        const float share = static_cast<float>(down.shares[y]);
         const float* row = corner + y * columns;
-        for (size_t x = 0; x < width; ++x) sums[x] += share * static_cast<double>(row[x]);
+        for (size_t x = 0; x < width; ++x) sums[x] += share * row[x];
     }
     double sum = 0.0;
-    for (size_t x = 0; x < width; ++x) sum += across.shares[x] * sums[x];
+    for (size_t x = 0; x < width; ++x) sum += across.shares[x] * static_cast<double>(sums[x]);
     return sum;
 }
 
@@ -99,7 +100,7 @@ void pool(const float* values, int channels, int rows, int columns, const float*
     const bool maximum = std::isinf(power);
     const std::vector<Box> found = touched_boxes(boxes, count, rows, columns);
     std::vector<float> raised(cells);
-    std::vector<double> sums(columns);
+    std::vector<float> sums(columns);
     for (int c = 0; c < channels; ++c) {
         const float* channel = values + c * cells;
         if (!maximum) raise(channel, raised.data(), cells, power);
