@@ -44,6 +44,9 @@ class Step:
     codes: tuple[int, ...] = (0,)
 
 
+KINDS = ("lost", "doubled", "unreadable", "unasked", "failed", "hung")
+
+
 @dataclass
 class Found:
     """What a check found wrong, counted by kind, and in words."""
@@ -55,6 +58,10 @@ class Found:
         if number:
             self.counts[kind] += number
             self.words.append(f"{kind}: {number} {words}")
+
+    def figures(self) -> dict[str, int]:
+        """How much of each kind, for a results file; none is left out."""
+        return {kind: self.counts[kind] for kind in KINDS}
 
 
 class World:

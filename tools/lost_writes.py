@@ -132,13 +132,12 @@ def run(place: Path, rounds: int, seed: int, tell: Callable[[str], None]) -> dic
                 tell(f"round {done} ({name}): {words}")
         put_files(world.medium, end)
         tell(f"{done} rounds, findings: {dict(found.counts) or 'none'}")
-    kinds = ("lost", "doubled", "unreadable", "unasked", "failed", "hung")
     return {
         "rounds": rounds,
         "recordings": counts["recordings"],
         "cuts_with_unsynced_changes": counts["cuts with unsynced changes"],
         "rounds_by_operation": {name: counts[f"rounds of {name}"] for name in OPERATIONS},
-        **{kind: found.counts[kind] for kind in kinds},
+        **found.figures(),
         "seed": seed,
         "seconds": round(time.monotonic() - began, 1),
         "findings": found.words[:20],

@@ -91,13 +91,12 @@ def run(place: Path, rounds: int, seed: int, operations: list[str], tell: Callab
         counts[f"rounds of {name}"] += 1
         if done % 50 == 0:
             tell(f"{done} rounds, {counts['cut']} cuts, findings: {dict(found.counts) or 'none'}")
-    kinds = ("lost", "doubled", "unreadable", "unasked", "failed", "hung")
     return {
         "rounds": rounds,
         "cuts": counts["cut"],
         "ended_before_the_cut": counts["too late to cut"],
         "rounds_by_operation": {name: counts[f"rounds of {name}"] for name in operations},
-        **{kind: found.counts[kind] for kind in kinds},
+        **found.figures(),
         "seed": seed,
         "seconds": round(time.monotonic() - began, 1),
         "findings": found.words[:20],

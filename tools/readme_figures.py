@@ -43,9 +43,13 @@ def search_quality(results: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+# As it is run from the repository; the results file holds the command with the folder of that day.
+RECALL_COMMAND = "python tools/region_recall.py ../shared/data/coco_dev"
+
+
 def recall(results: dict[str, Any]) -> list[str]:
     """Region recall on boxes."""
-    lines = ["### Regions against annotated boxes", "", f"`{results['command']}` (97 COCO pictures):", ""]
+    lines = ["### Regions against annotated boxes", "", f"`{RECALL_COMMAND}` (97 COCO pictures):", ""]
     thresholds = list(next(iter(results["methods"].values()))["recall"])
     lines += [
         "| regions | an image | " + " | ".join(f"IoU {t}" for t in thresholds) + " |",
@@ -78,12 +82,25 @@ def speed() -> list[str]:
             f"| tokens to regions, 32×32×384, one thread | {tree['ms']['32x32x384']:.2f} ms,"
             f" {tree['ratio_to_authors']['32x32x384']:.0f} times the authors' recorded time | `decomposition.json` |"
         )
-    for path in sorted(RESULTS.glob("scan_*.json")):
-        scan = json.loads(path.read_text())
+    scans = read("scan.json") or {}
+    for name in ("1e7x8 q1 avx512", "1e7x8 q16 avx512", "1e7x16 q1 avx512", "1e7x16 q16 avx512", "1e7x16 q1 avx2"):
+        if scan := scans.get(name):
+            lines.append(
+                f"| exact scan of {scan['n']:,} codes of {scan['bytes']} bytes, {scan['queries']} at once, one thread,"
+                f" {scan['isa']} | {scan['ms_per_query']:.2f} ms a query, {scan['ratio_to_faiss_pq']:.1f} times faiss"
+                f" IndexPQ, {scan['ratio_to_faiss_fastscan']:.1f} times its (lossy) FastScan | `scan.json` |"
+            )
+    if opened := (read("open.json") or {}).get("10000000x16"):
         lines.append(
-            f"| scan of {scan['n']:,} codes of {scan['bytes']} bytes, {scan['queries']} at once, one thread"
-            f" | {scan['ms_per_query']:.2f} ms a query, {scan['ratio_to_faiss_pq']:.1f} times faiss IndexPQ,"
-            f" recall of the exact top 100 {scan['exact_top100_recall']:.1f} | `{path.name}` |"
+            f"| opening a gallery of {opened['regions']:,} regions of 16 bytes | {opened['warm_seconds']:.2f} s, from a"
+            f" cold disk cache {opened['cold_seconds']:.1f} s; {opened['resident_bytes_per_region']:.1f} bytes a region"
+            " | `open.json` |"
+        )
+    if grown := (read("gallery.json") or {}).get("growth"):
+        largest = grown["by_images"]["100000"]
+        lines.append(
+            f"| one image added to 100,000, on the disk, beyond the networks | {largest['add_ms']:.1f} ms; removed"
+            f" {largest['remove_ms']:.1f} ms | `gallery.json` |"
         )
     return [*lines, ""]
 

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import (
     FileResponse,
+    HTMLResponse,
     JSONResponse,
     PlainTextResponse,
     RedirectResponse,
@@ -104,7 +105,8 @@ def _add_pages(app: FastAPI, server: Server) -> None:
         given = parse_qs((await body_of(request, 4096)).decode("utf-8", "replace")).get("token", [""])[0]
         if not server.access.is_token(given.strip()):
             await asyncio.sleep(GUESS_SECONDS)
-            return FileResponse(STATIC / "login-again.html", 401)
+            again = (STATIC / "login.html").read_text(encoding="utf-8").replace('role="alert" hidden', 'role="alert"')
+            return HTMLResponse(again, 401)
         answer = RedirectResponse("/", 303)
         secure = request.url.scheme == "https"
         answer.set_cookie(COOKIE, server.access.session, 30 * 86400, httponly=True, samesite="strict", secure=secure)

@@ -7,6 +7,7 @@ import contextlib
 import numpy as np
 import pytest
 from cuda_devices import model_devices
+from scan_cases import assert_same_search, gallery, query_tables
 
 from edge_claid.errors import UsageError
 from edge_claid.ops.cuda import scan_op
@@ -19,17 +20,6 @@ def small_samples(monkeypatch):
     monkeypatch.setattr(scan_op, "SAMPLED_CHUNKS", 2)
 
 
-def gallery(rng, subspaces, regions, images):
-    codes = rng.integers(0, 256, (regions, subspaces), dtype=np.uint8)
-    twins = rng.integers(0, regions, regions // 3)
-    codes[rng.integers(0, regions, len(twins))] = codes[twins]
-    return codes, np.sort(rng.integers(0, images, regions)).astype(np.int32)
-
-
-def query_tables(rng, queries, subspaces):
-    return rng.gamma(4.0, 0.1, (queries, subspaces, 256)).astype(np.float32)
-
-
 @contextlib.contextmanager
 def both(device, subspaces, codes=None, images=None):
     with scan_op.CodeScan(device, subspaces) as scan:
@@ -38,15 +28,6 @@ def both(device, subspaces, codes=None, images=None):
             reference.append(codes, images)
             scan.append(codes, images)
         yield reference, scan
-
-
-def assert_same_search(reference, scan, tables, k, allowed=None):
-    expected = reference.search(tables, k, allowed)
-    found = scan.search(tables, k, allowed)
-    for name, a, b in zip(("images", "distances", "regions"), expected, found, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=name)
-        assert a.dtype == b.dtype
-    return expected
 
 
 @pytest.mark.parametrize("device", model_devices(), indirect=True)
