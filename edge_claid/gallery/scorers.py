@@ -18,6 +18,10 @@ from edge_claid.gallery.positions import Positions
 class Scorer(Protocol):
     """Regions ready to be scored. Images are positions; a query is one descriptor, (D,)."""
 
+    @property
+    def projection(self) -> Projection:
+        """What descriptors go through before they are scored."""
+
     def append(self, values: np.ndarray, images: np.ndarray) -> None:
         """Take up regions (n, width) as ``Positions.read`` gives them, with the position (n,) int32 of their images."""
 
@@ -46,6 +50,10 @@ class CodeScorer:
         self._scan = code_scan(space.book.subspaces)
         self._norm_table = np.ascontiguousarray((space.book.centroids.astype(np.float64) ** 2).sum(axis=2), np.float32)
 
+    @property
+    def projection(self) -> Projection:
+        return self._space.projection
+
     def append(self, values: np.ndarray, images: np.ndarray) -> None:
         self._scan.append(values, images)
 
@@ -67,12 +75,12 @@ class FloatScorer:
     """Scores by float descriptors, projected; exact, and for galleries that have no codes yet."""
 
     def __init__(self, positions: Positions, projection: Projection) -> None:
-        self._positions, self._projection = positions, projection
+        self._positions, self.projection = positions, projection
         self._parts = [np.empty((0, projection.width), np.float32)]
 
     def append(self, values: np.ndarray, images: np.ndarray) -> None:
         del images
-        self._parts.append(self._projection.project(values))
+        self._parts.append(self.projection.project(values))
 
     def remove(self, images: np.ndarray) -> None:
         """Nothing to do: the positions say who is live."""
@@ -80,7 +88,7 @@ class FloatScorer:
     def nearest_images(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
         usable = np.flatnonzero(self._positions.live if allowed is None else self._positions.live & allowed)
         found = np.full((len(queries), k), -1, np.int64)
-        for row, projected in enumerate(self._projection.project(queries)):
+        for row, projected in enumerate(self.projection.project(queries)):
             best = np.maximum.reduceat(self._values() @ projected, self._positions.starts[:-1])[usable]
             order = np.argsort(-best, kind="stable")[:k]
             found[row, : len(order)] = usable[order]
@@ -88,7 +96,7 @@ class FloatScorer:
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
         values, starts = self._values(), self._positions.starts
-        projected = self._projection.project(query[None])[0]
+        projected = self.projection.project(query[None])[0]
         return [values[starts[i] : starts[i + 1]] @ projected for i in images]
 
     def _values(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_claid.codes.projection import small_projection
+from edge_claid.codes.projection import Projection, small_projection
 from edge_claid.codes.space import CodeSpace
 from edge_claid.config import SearchSettings
 from edge_claid.errors import GalleryError, UsageError
@@ -20,6 +20,10 @@ from edge_claid.gallery.positions import Origin, Positions
 from edge_claid.gallery.scorers import CodeScorer, FloatScorer, Scorer
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Descriptors, Hit
+
+# Without a code space the projection is fitted on the regions themselves, which takes seconds for thousands of them:
+# from FEW regions on it is kept until there are an eighth more or fewer than it was fitted on.
+FEW, CHANGED = 512, 1 / 8
 
 
 class GallerySearch:
@@ -46,6 +50,7 @@ class GallerySearch:
         self._origin: Origin
         self._positions: Positions
         self._scorer: Scorer | None
+        self._fitted = 0  # regions the projection was fitted on, where it is none of a code space
         with gallery.reading() as connection:
             self._open(connection)
         self._curve = calibration.stored(gallery, "search", self.scored_by)
@@ -66,14 +71,14 @@ class GallerySearch:
                 return False
             if self._origin.pipeline not in (None, origin.pipeline):
                 raise GalleryError(f"gallery {self._gallery.path} was moved to another pipeline; open it anew")
-            # Without a code space the projection depends on all descriptors.
-            if origin != self._origin or origin.space is None:
+            if origin != self._origin or self._scorer is None:
                 self._open(connection)
                 return True
             gone, returned = self._positions.compare(connection)
-            assert self._scorer is not None
             self._scorer.remove(gone)
             added = self._take_up(self._scorer, connection, returned)
+            if origin.space is None and self._outgrown():
+                self._open(connection)
             self._version = version
             return added > 0 or len(gone) > 0
 
@@ -81,6 +86,16 @@ class GallerySearch:
     def scored_by(self) -> str:
         """What scores are cosines of: "codes" or "descriptors"."""
         return "codes" if isinstance(self._scorer, CodeScorer) else "descriptors"
+
+    @property
+    def projection(self) -> Projection | None:
+        """What descriptors go through before they are scored; None while nothing is searched."""
+        return None if self._scorer is None else self._scorer.projection
+
+    def _outgrown(self) -> bool:
+        """Whether the projection, fitted on the regions themselves, must be fitted anew."""
+        regions = int(np.diff(self._positions.starts)[self._positions.live].sum())
+        return self._fitted < FEW or abs(regions - self._fitted) > CHANGED * self._fitted
 
     def _match(self, score: float) -> float | None:
         """Probability of a true match, None where the gallery is not calibrated for this kind of scores."""
@@ -115,6 +130,7 @@ class GallerySearch:
             values, images = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
             self._scorer = FloatScorer(self._positions, small_projection(values, parts=self._gallery.descriptor_parts))
             self._scorer.append(values, images)
+            self._fitted = len(values)
 
     def _take_up(self, scorer: Scorer, connection: Connection, returned: Sequence[int] = ()) -> int:
         """How many regions were new."""

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edge_claid.codes.projection import Projection, small_projection
-from edge_claid.codes.space import CodeSpace
+from edge_claid.codes.projection import Projection
 from edge_claid.errors import EdgeClaidError, GalleryError
 from edge_claid.gallery import positions
 from edge_claid.gallery.calibrate import ViewDescriber, calibrated, namable
@@ -27,7 +26,6 @@ log = logging.getLogger(__name__)
 
 MOST_EXPECTED = 16  # images of one label that are compared where a track of it should be
 MOST_EXACT = 100_000  # regions up to which float descriptors are compared where they are kept: 0.1 GB
-SAMPLED = 8_000  # regions a projection is fitted on where the gallery has no code space yet
 
 # Before a gallery is large enough to be calibrated: a curve of about the shape that galleries of some hundred pictures
 # give, set by judgement, not by a measurement. Its probabilities are not shown.
@@ -178,7 +176,7 @@ class WatchedGallery:
 
 
 def _held(gallery: Gallery, search: GallerySearch, calibration: Calibration) -> Holdings:
-    return Holdings(search, dict(_items(gallery)), _projection(gallery), calibration)
+    return Holdings(search, dict(_items(gallery)), search.projection, calibration)
 
 
 def _searched(gallery: Gallery, code_scan: Callable[[int], Any]) -> GallerySearch:
@@ -196,14 +194,6 @@ def _version(gallery: Gallery) -> tuple[int, int]:
 def _items(gallery: Gallery) -> Iterator[tuple[int, Item]]:
     for row in gallery.images():
         yield row.id, Item(row.label if row.label else f"image {row.id}", row.label, row.path)
-
-
-def _projection(gallery: Gallery) -> Projection | None:
-    space = gallery.space
-    if isinstance(space, CodeSpace):
-        return space.projection
-    sample = gallery.descriptors(SAMPLED)
-    return small_projection(sample, parts=gallery.descriptor_parts) if len(sample) else None
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -120,6 +120,25 @@ def test_only_what_is_new_is_read(writer: Gallery, reader: Gallery, kind: str, m
     assert read == [4]
 
 
+def test_a_projection_is_kept_until_its_regions_have_changed_much(
+    writer: Gallery, reader: Gallery, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind != "no space":
+        pytest.skip("a code space has a projection of its own")
+    monkeypatch.setattr("edge_claid.gallery.search.FEW", 20)  # six images of 24 regions; one more holds 4
+    monkeypatch.setattr("edge_claid.gallery.search.CHANGED", 0.3)
+    search = searching(reader, False)
+    fitted = search.projection
+    writer.add([image(7)])
+    assert search.refresh() is True
+    assert search.projection is fitted
+    assert search.query(query(7), 1)[0].image == "7.png"
+    writer.add([image(8), image(10)])
+    assert search.refresh() is True
+    assert search.projection is not fitted
+    assert_as_opened_anew(search, reader, False)
+
+
 def test_from_empty_to_coded(tmp_path: Path) -> None:
     path = tmp_path / "g.claid"
     with Gallery.open(path, "create") as writer, Gallery.open(path, "r") as reader:
