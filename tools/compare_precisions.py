@@ -1,95 +1,134 @@
-"""What precision costs: token cosine, region IoU and mAP of fp32, fp16, dynamic int8 and Q/DQ int8, on ONNX Runtime.
+"""What precision costs: token cosine, region IoU, mAP and mIoU of fp32, fp16, dynamic int8 and Q/DQ int8.
 
-    python tools/compare_precisions.py ../shared/data/dev [--precision NAME]… [--limit QUERIES] [--out FILE]
+    python tools/compare_precisions.py ../shared/data/dev --cache FOLDER [--row VIT/CONVOLUTIONAL]… [--minutes 11]
 
-The typed graphs that engines are built from run here on the CPU, in the pipeline's own place, over the whole data set:
-one enrolment a precision. What is measured is the graph: ONNX Runtime's CPU computes fp16 operators in float32 and
-rounds their results, a GPU rounds more. Every precision is written when it is done, so a run can be cut short.
+The typed graphs that engines are built from run on ONNX Runtime's CPU over the whole data set, in the pipeline's own
+place. One code space, trained at fp32, serves all rows, so that only precision differs; each row's pictures and queries
+are described at that row's precisions. What is measured is the graph: ONNX Runtime's CPU computes fp16 operators in
+float32 and rounds their results, a GPU rounds more. FOLDER (several GB) keeps what the networks gave, a file a picture:
+a run that is out of its minutes ends with 3 and goes on where it was when it is started again.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from precision_outputs import OutOfTimeError, Outputs, Remembered, Row, over_pictures
 from results_file import FOLDER, write
 
+from edge_claid import ops
 from edge_claid.config import Settings
-from edge_claid.datasets import Dataset, open_dataset
-from edge_claid.engines.acceptance import compare, float32_run
-from edge_claid.engines.opening import without_normalisation
-from edge_claid.engines.pictures import normalised, own_pictures, planes_of, seen_by
-from edge_claid.engines.recipe import recipe
-from edge_claid.engines.typed import typed_file
-from edge_claid.evaluate.sweep import sweep
-from edge_claid.models import NetworkFile, open_network
-from edge_claid.pipeline import Pipeline
-from edge_claid.runners.onnx_runner import OnnxRunner, usable_cores
+from edge_claid.datasets import open_dataset
+from edge_claid.datasets.dataset import Dataset
+from edge_claid.engines.acceptance import best_ious
+from edge_claid.evaluate.metrics import evaluate
+from edge_claid.evaluate.run import enrol_dataset, image_ids, rank
+from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.store import Gallery
+from edge_claid.gallery.training import own_views, trained_space
 
-PRECISIONS = ("fp32", "fp16", "dynamic int8", "int8")
-_LENGTHS = [0, 16]
+ROWS = ("fp32/fp32", "dynamic int8/fp32", "fp16/fp16", "int8/fp32", "fp32/int8", "int8/int8")
+_SPACE_OF = Row("fp32", "fp32")
 
 
-def network_at(name: str, precision: str) -> NetworkFile:
-    """A network whose file is the graph at this precision; dynamic int8 is for tokens, and float32 elsewhere."""
-    known = recipe(name)
-    plain = open_network(name, layer=known.layer)
-    if precision == "fp32":
-        return plain
-    if precision == "dynamic int8":
-        return open_network(name, variant="int8", layer=known.layer) if plain.output == "tokens" else plain
-    return replace(without_normalisation(plain), path=typed_file(plain, known, precision))
+def nearness(outputs: Outputs, precision: str) -> dict[str, Any]:
+    """How near tokens and regions at a precision of the ViT are to float32's, over all pictures."""
+
+    def cosines(name: str, path: str) -> np.ndarray:
+        a, b = outputs.features("fp32", path), outputs.features(name, path)
+        return (a * b).sum(axis=1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)
+
+    def overlaps(name: str, path: str) -> np.ndarray:
+        return best_ious(outputs.regions("fp32", path), outputs.regions(name, path))
+
+    cosine, worst = over_pictures(outputs, precision, cosines)
+    overlap, _ = over_pictures(outputs, precision, overlaps)
+    return {
+        "pictures": len(outputs.paths),
+        "token_cosine_mean": round(cosine, 5),
+        "token_cosine_worst_picture": round(worst, 5),
+        "region_iou": round(overlap, 4),
+    }
 
 
-def features(name: str, precision: str, settings: Settings) -> dict[str, Any]:
-    """The acceptance test's figures of a network on the calibration pictures."""
-    known, plain = recipe(name), open_network(name)
-    changed = network_at(name, precision)
-    pictures = seen_by(own_pictures(), plain, known, settings.networks)
-    typed = precision in ("fp16", "int8")
-    # The network as it is takes normalised planes; a typed graph takes pixels.
-    by_planes = {planes_of(seen, known.input).tobytes(): normalised(seen, plain) for seen in pictures}
-    with OnnxRunner(plain.path) as reference, OnnxRunner(changed.path) as candidate:
-        report = compare(
-            plain,
-            known,
-            settings,
-            pictures,
-            float32_run(reference, plain, known),
-            candidate.run_all if typed else lambda batch: candidate.run_all(by_planes[batch.tobytes()]),
-        )
-    return report.as_json()
+def row_gallery(dataset: Dataset, outputs: Outputs, row: Row, folder: Path) -> Path:
+    """A gallery of the data set at a row's precisions, with float descriptors and no code space; kept."""
+    path = folder / f"{row.vit}-{row.convolutional}-{outputs.row_id(row)}.claid".replace(" ", "-")
+    if not path.is_file():
+        part = path.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        with Gallery.open(part, "create") as gallery:
+            enrol_dataset(dataset, Remembered(outputs, row), gallery)
+        part.rename(path)
+    return path
 
 
-def retrieval(dataset: Dataset, precision: str, settings: Settings) -> list[dict[str, Any]]:
-    """Enrolment and search of the data set: figures by float descriptors and by codes of 16 bytes."""
-    networks = settings.networks
-    files = [network_at(name, precision) for name in (networks.vit, networks.descriptor)]
-    with tempfile.TemporaryDirectory() as folder, Pipeline(settings, files[0], files[1], usable_cores()) as pipeline:
-        rows = sweep(dataset, pipeline, settings, Path(folder), ["claid"], _LENGTHS)
-        return [{"setting": setting.as_json(), **report["all"]} for setting, report in rows]
+def code_space(dataset: Dataset, outputs: Outputs, folder: Path, settings: Settings) -> Any:
+    """The code space of all rows, trained at fp32 on the gallery's own views as an enrolment does; kept."""
+    scatter = folder / "views.npy"
+    with Gallery.open(row_gallery(dataset, outputs, _SPACE_OF, folder)) as gallery:
+        if not scatter.is_file():
+            with outputs.float32 as pipeline:
+                np.save(scatter, own_views(gallery, settings.codes, pipeline))
+        return trained_space(gallery, settings.codes, None, np.load(scatter, allow_pickle=False))
+
+
+def retrieval(dataset: Dataset, outputs: Outputs, row: Row, folder: Path, space: Any) -> dict[str, Any]:
+    """mAP and mIoU of a row, by float descriptors and by codes."""
+    settings, found = Settings(), {}
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        copy = Path(scratch) / "copy.claid"
+        shutil.copy(row_gallery(dataset, outputs, row, folder), copy)
+        with Gallery.open(copy, "rw") as gallery:
+            gallery.adopt_space(space, keep_descriptors=True)
+            ids, asked = image_ids(dataset, gallery), outputs.queries(row.convolutional)
+            for name, exact in (("float", True), (f"{settings.codes.bytes} bytes", False)):
+                search = GallerySearch(gallery, ops.load().code_scan, settings.search, exact=exact)
+                report = evaluate(dataset, rank(dataset.queries, asked, search, ids))["all"]
+                found[name] = {key: round(float(report[key] or 0), 4) for key in ("mAP", "mIoU")}
+            info = gallery.info()
+    return found | {"regions_per_image": round(info.regions / max(info.images, 1), 1), "queries": len(asked)}
 
 
 def main() -> None:
-    """Measure and write a part for each precision."""
+    """Measure what time allows, and write every row that is whole."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--precision", action="append", choices=PRECISIONS)
-    parser.add_argument("--limit", type=int, help="queries; the pictures stay")
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--row", action="append", help=f"of {', '.join(ROWS)}, or others")
+    parser.add_argument("--pictures", type=int, help="so many, spread over the data set, for tokens and regions only")
+    parser.add_argument("--minutes", type=float, default=11.0)
     parser.add_argument("--out", type=Path, default=FOLDER / "precision.json")
     chosen = parser.parse_args()
-    dataset, settings = open_dataset(chosen.dataset), Settings()
-    if chosen.limit:
-        dataset = dataset.limited(chosen.limit)
-    for precision in chosen.precision or PRECISIONS:
-        names = (settings.networks.vit, settings.networks.descriptor)
-        part: dict[str, Any] = {"features": {name: features(name, precision, settings) for name in names}}
-        part["retrieval"] = retrieval(dataset, precision, settings)
-        write(chosen.out, {precision: part})
-        print(precision, part["features"], part["retrieval"], flush=True)
+    chosen.cache.mkdir(parents=True, exist_ok=True)
+    dataset, rows = open_dataset(chosen.dataset), [Row.of(name) for name in chosen.row or ROWS]
+    outputs = Outputs(dataset, chosen.cache, chosen.minutes * 60, chosen.pictures)
+    vits = list(dict.fromkeys(["fp32", *(row.vit for row in rows)]))
+    try:
+        for vit in vits:
+            outputs.find_regions(vit)
+            part = nearness(outputs, vit)
+            write(chosen.out, {f"tokens at {vit}": part})
+            print(vit, part, flush=True)
+        if chosen.pictures:
+            return
+        for precision in dict.fromkeys(["fp32", *(row.convolutional for row in rows)]):
+            outputs.find_descriptors(
+                precision, [row.vit for row in {_SPACE_OF, *rows} if row.convolutional == precision]
+            )
+        space = code_space(dataset, outputs, chosen.cache, Settings())
+        for row in rows:
+            part = retrieval(dataset, outputs, row, chosen.cache, space)
+            write(chosen.out, {f"retrieval at {row.vit}/{row.convolutional}": part})
+            print(row, part, flush=True)
+    except OutOfTimeError:
+        sys.exit(3)
 
 
 if __name__ == "__main__":

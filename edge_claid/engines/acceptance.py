@@ -98,7 +98,7 @@ def _compare_tokens(
         height, width = seen.pixels.shape[:2]
         grid = (height // network.stride, width // network.stride)
         regions = [detector.detect(Tokens(tokens[0][0], grid, seen.image_size)) for tokens in (wanted, found)]
-        overlaps.append(mean_best_iou(*regions))
+        overlaps.append(best_ious(*regions).mean())
     every = np.concatenate(cosines)
     return {
         "token_cosine_mean": float(every.mean()),
@@ -129,8 +129,8 @@ def _compare_maps(
     }
 
 
-def mean_best_iou(wanted: Regions, found: Regions) -> float:
-    """Mean over the wanted regions of the best IoU, of token masks, with a found one."""
+def best_ious(wanted: Regions, found: Regions) -> np.ndarray:
+    """(R,) for each wanted region the best IoU, of token masks, with a found one."""
     count = wanted.grid[0] * wanted.grid[1]
     a, b = (
         np.unpackbits(regions.masks, axis=1, count=count, bitorder="little").astype(np.float32)
@@ -138,7 +138,8 @@ def mean_best_iou(wanted: Regions, found: Regions) -> float:
     )
     shared = a @ b.T
     union = a.sum(1)[:, None] + b.sum(1)[None] - shared
-    return float((shared / np.maximum(union, 1)).max(axis=1).mean())
+    best: np.ndarray = (shared / np.maximum(union, 1)).max(axis=1)
+    return best
 
 
 def _distinct(wanted: Sequence[np.ndarray], found: Sequence[np.ndarray], output: str) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_network import save_map_network, small_network, small_pictures, small_recipe, small_settings
 
-from edge_claid.engines.acceptance import compare, float32_run, mean_best_iou
+from edge_claid.engines.acceptance import compare, float32_run, best_ious
 from edge_claid.engines.recipe import Gate
 from edge_claid.records import Regions
 from edge_claid.runners.onnx_runner import OnnxRunner
@@ -112,4 +112,4 @@ def test_best_iou_by_hand():
     wanted = regions([1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 0])
     found = regions([1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1], [1, 1, 1, 1, 1, 1])
     # best of the first: 2/3; of the second: 1/3, as 2/6 with all.
-    assert mean_best_iou(wanted, found) == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert best_ious(wanted, found).mean() == pytest.approx((2 / 3 + 1 / 3) / 2)
