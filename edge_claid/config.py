@@ -16,6 +16,9 @@ else:
     import tomli as tomllib
 
 
+RUNTIMES = ("auto", "onnx", "onnx-cuda", "onnx-tensorrt", "tensorrt")
+
+
 @dataclass(frozen=True)
 class RegionSettings:
     """How tokens become regions (CLAID, papers/claid.txt §III).
@@ -48,6 +51,9 @@ class NetworkSettings:
     descriptor: name in the zoo of the convolutional network. descriptor_side: length of the longer side it sees.
     descriptor_growth: a small picture is grown by this factor at most, so that a cut-out shows its thing about as large
     as the pictures it is sought in do; 0 sets no limit.
+    runtime: what runs them, of RUNTIMES. "auto": engines of this machine's GPU where they are built, else ONNX Runtime
+    on the CPU; every other name is what runs, or an error. engine_precision: of the engines, "" for the first of the
+    recipe's precisions that is built. Neither is part of the pipeline id.
     """
 
     vit: str = "dinov2-s14-focus"
@@ -57,6 +63,8 @@ class NetworkSettings:
     descriptor: str = "efficientnet-lite0"
     descriptor_side: int = 896
     descriptor_growth: float = 2.0
+    runtime: str = "auto"
+    engine_precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,12 +162,19 @@ def default_path() -> Path:
 def load_settings(path: Path | None = None) -> Settings:
     """Settings from a TOML file with one table per part; missing keys keep their defaults.
 
-    path: the file; None reads the default place where there is one. Raises UsageError naming the key at fault.
+    path: the file; None reads the default place where there is one. ``EDGE_CLAID_RUNTIME`` stands for the file's
+    ``[networks] runtime``. Raises UsageError naming the key at fault.
     """
     if path is None:
         path = default_path()
-        if not path.is_file():
-            return Settings()
+        settings = _from_file(path) if path.is_file() else Settings()
+    else:
+        settings = _from_file(path)
+    runtime = os.environ.get("EDGE_CLAID_RUNTIME")
+    return replace(settings, networks=replace(settings.networks, runtime=runtime)) if runtime else settings
+
+
+def _from_file(path: Path) -> Settings:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

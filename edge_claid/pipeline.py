@@ -20,13 +20,14 @@ from edge_claid import ops
 from edge_claid.config import Settings, load_settings
 from edge_claid.descriptors.pool import RegionPooling
 from edge_claid.descriptors.views import augmented_view
+from edge_claid.engines.runtime import Choice, Networks, choose_runtime, network_files, open_networks
 from edge_claid.errors import EdgeClaidError, UsageError
 from edge_claid.frames.letterbox import resize, size_by_area, size_by_longer_side
 from edge_claid.frames.reading import read_picture
-from edge_claid.models import NetworkFile, open_network
+from edge_claid.models import NetworkFile
 from edge_claid.records import Described, Descriptors, FeatureMap, Frame, Regions, Tokens
 from edge_claid.regions.claid import ClaidDetector, Decompose
-from edge_claid.runners.onnx_runner import OnnxRunner, usable_cores
+from edge_claid.runners.onnx_runner import usable_cores
 
 Box = Sequence[float]
 
@@ -37,15 +38,24 @@ class Pipeline:
     Several pictures are worked on at once, one thread each, which uses cores better than many threads a picture.
     """
 
-    def __init__(self, settings: Settings, vit: NetworkFile, convolutional: NetworkFile, threads: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        vit: NetworkFile,
+        convolutional: NetworkFile,
+        threads: int,
+        choice: Choice | None = None,
+        cache_dir: Path | None = None,
+    ) -> None:
+        """choice: what runs the networks, see ``engines.runtime``; None for ONNX Runtime on the CPU."""
         self.settings = settings
         self._vit, self._convolutional = vit, convolutional
         self._threads = threads
         self._backend = ops.load()
         self._detector = self.detector_with(self._backend.decompose)
         self._pooling = RegionPooling(settings.descriptors, self._backend.pool_boxes)
-        self._vit_runner = OnnxRunner(vit.path, threads=1)
-        self._convolutional_runner = OnnxRunner(convolutional.path, threads=1)
+        self._choice, self._cache_dir = choice or Choice("onnx"), cache_dir
+        self._running: Networks | None = None
         self._resources = contextlib.ExitStack()
 
     @classmethod
@@ -54,27 +64,36 @@ class Pipeline:
     ) -> Pipeline:
         """The pipeline of these settings (None: the user's file, else defaults); networks are fetched where missing.
 
-        threads: pictures worked on at once, None for one per core. Raises MachineError, UsageError.
+        threads: pictures worked on at once, None for one per core. What runs the networks is chosen by
+        ``[networks] runtime``. Raises MachineError, UsageError, and EngineError where engines were asked for and miss.
         """
         settings = settings or load_settings()
-        networks = settings.networks
-        layer, variant = networks.token_layer, networks.vit_variant
-        vit = open_network(networks.vit, variant=variant, layer=layer, cache_dir=cache_dir)
-        convolutional = open_network(networks.descriptor, cache_dir=cache_dir)
+        choice = choose_runtime(settings.networks, cache_dir)
+        vit, convolutional = network_files(settings.networks, choice, cache_dir)
         for network, output in ((vit, "tokens"), (convolutional, "map")):
             if network.output != output:
                 raise UsageError(f"{network.name} gives {network.output}; the pipeline needs {output} there")
-        return cls(settings, vit, convolutional, threads or usable_cores())
+        return cls(settings, vit, convolutional, threads or usable_cores(), choice, cache_dir)
 
     def __enter__(self) -> Pipeline:
+        files = (self._vit, self._convolutional)
         with contextlib.ExitStack() as opening:
-            opening.enter_context(self._vit_runner)
-            opening.enter_context(self._convolutional_runner)
+            self._running = opening.enter_context(
+                open_networks(self.settings, files, self._choice, self._threads, self._cache_dir)
+            )
             self._resources = opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._running = None
         self._resources.close()
+
+    @property
+    def running(self) -> Networks:
+        """The networks and what runs them; only inside the ``with`` block."""
+        if self._running is None:
+            raise RuntimeError("a Pipeline is used in its with block")
+        return self._running
 
     @cached_property
     def describe_settings(self) -> dict[str, Any]:
@@ -114,9 +133,9 @@ class Pipeline:
 
     def tokens(self, frame: Frame, side: int | None = None) -> Tokens:
         """Patch tokens of a picture, resized in its own shape to about side squared pixels (None: vit_side)."""
-        vit = self._vit
+        vit = self.running.vit_file
         size = size_by_area(frame.size, side or self.settings.networks.vit_side, vit.input_multiple)
-        features = self._vit_runner.run(network_input(frame.pixels, size, vit))[0]
+        features = self.running.vit.run(network_input(frame.pixels, size, vit))[0]
         return Tokens(features, (size[1] // vit.stride, size[0] // vit.stride), frame.size)
 
     def detect(self, tokens: Tokens) -> Regions:
@@ -129,7 +148,7 @@ class Pipeline:
 
     def descriptor_input(self, frame: Frame) -> np.ndarray:
         """(1, 3, H, W) float32, what the convolutional network sees: resized to a longer side of descriptor_side."""
-        network = self._convolutional
+        network = self.running.convolutional_file
         side = self.settings.networks.descriptor_side
         if growth := self.settings.networks.descriptor_growth:
             side = min(side, round(max(frame.size) * growth))
@@ -137,7 +156,7 @@ class Pipeline:
 
     def feature_map(self, frame: Frame) -> FeatureMap:
         """Convolutional maps of a picture, resized to a longer side of descriptor_side pixels."""
-        outputs = self._convolutional_runner.run_all(self.descriptor_input(frame))
+        outputs = self.running.convolutional.run_all(self.descriptor_input(frame))
         return FeatureMap(outputs[0][0], frame.size, tuple(inner[0] for inner in outputs[1:]))
 
     def pool(self, feature_map: FeatureMap, regions: Regions) -> Descriptors:
@@ -174,12 +193,12 @@ class Pipeline:
     def describe_many(self, frames: Iterable[Frame]) -> Iterator[Described | Exception]:
         """Regions and descriptors of many pictures, in order; the exception itself for one that cannot be used."""
         waiting: deque[Future[Described]] = deque()
-        with ThreadPoolExecutor(self._threads, "describe") as workers:
+        with ThreadPoolExecutor(self.running.workers, "describe") as workers:
             try:
                 for frame in frames:
                     waiting.append(workers.submit(self.describe_regions, frame))
                     # One more than the workers hold, so that none waits for its next picture.
-                    if len(waiting) > self._threads:
+                    if len(waiting) > self.running.workers:
                         yield _settled(waiting.popleft())
                 while waiting:
                     yield _settled(waiting.popleft())
@@ -208,7 +227,7 @@ class Pipeline:
                 seen.append(self._pooling.describe(self.feature_map(Frame(pixels, frame.name)), moved).values)
             return np.stack(seen)
 
-        with ThreadPoolExecutor(self._threads, "views") as workers:
+        with ThreadPoolExecutor(self.running.workers, "views") as workers:
             yield from workers.map(looked_at, enumerate(pictures))
 
     def view_scatter(

@@ -26,6 +26,7 @@ from edge_claid.cli import (
     serve,
     sources,
 )
+from edge_claid.config import RUNTIMES
 from edge_claid.errors import EdgeClaidError, UsageError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -62,6 +63,12 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and every log line.")] = False,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What runs the networks, of {', '.join(RUNTIMES)}; else EDGE_CLAID_RUNTIME, else the settings."
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -70,6 +77,8 @@ def options(
     asked = "DEBUG" if debug else os.environ.get("EDGE_CLAID_LOG", "INFO").upper()
     if asked not in LOG_LEVELS:
         raise UsageError(f"EDGE_CLAID_LOG is {asked}; it must be one of {', '.join(LOG_LEVELS)}")
+    if runtime is not None:
+        os.environ["EDGE_CLAID_RUNTIME"] = runtime  # a flag beats the environment; settings are read by each verb
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=asked)
 
 

@@ -43,11 +43,12 @@ def bench(
         regions = timed("regions", lambda: pipeline.detect(tokens))
         feature_map = timed("resize, convolutional network", lambda: pipeline.feature_map(frame))
         timed("pooling", lambda: pipeline.pool(feature_map, regions))
+        told = pipeline.running.told
     total = sum(stages.values())
     if json:
-        print_json({"picture": frame.name, "regions": len(regions), "ms": {**stages, "total": total}})
+        print_json({"picture": frame.name, "regions": len(regions), "runtime": told, "ms": {**stages, "total": total}})
         return
-    table = Table("stage", "ms", "share", title=f"{frame.name}, {len(regions)} regions, one thread")
+    table = Table("stage", "ms", "share", title=f"{frame.name}, {len(regions)} regions, one thread; {told}")
     for name, value in [*stages.items(), ("total", total)]:
         table.add_row(name, f"{value:.1f}", f"{value / total:.0%}")
     Console().print(table)

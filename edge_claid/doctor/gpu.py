@@ -10,8 +10,9 @@ import onnxruntime
 
 from edge_claid.config import Settings
 from edge_claid.doctor.check import OK, PROBLEM, WARNING, Check
+from edge_claid.engines.runtime import choose_runtime, providers_of
 from edge_claid.engines.upkeep import RUNS, states
-from edge_claid.errors import MachineError
+from edge_claid.errors import EdgeClaidError, MachineError
 from edge_claid.ops.cuda.compile import FAMILIES, SOURCES, found_nvcc
 from edge_claid.runners.cuda_driver import LIBRARY, Driver, runtime_cuda
 from edge_claid.runners.tensorrt_api import FLAVOURS, RTX_TARGETS, flavour
@@ -34,6 +35,7 @@ def gpu_checks(here: Driver, settings: Settings, cache_dir: Path | None = None) 
     yield _pycuda(here)
     yield _onnxruntime(here)
     yield _engines(here, settings, cache_dir)
+    yield _runtime(here, settings, cache_dir)
 
 
 def is_jetson(here: Driver, release: Path = JETSON) -> bool:
@@ -124,3 +126,17 @@ def _engines(here: Driver, settings: Settings, cache_dir: Path | None) -> Check:
         return Check("engines", WARNING, told, "edge-claid build-engines")
     tried = ", ".join(f"{name} {manifest.verification['status']}" for name, manifest in running.items())
     return Check("engines", OK, tried)
+
+
+def _runtime(here: Driver, settings: Settings, cache_dir: Path | None) -> Check:
+    try:
+        choice = choose_runtime(settings.networks, cache_dir, here)
+    except EdgeClaidError as error:
+        reason, _, fix = str(error).rpartition(": ")
+        return Check("networks", PROBLEM, reason, fix)
+    missing = [name for name in providers_of(choice) if name not in onnxruntime.get_available_providers()]
+    if missing:
+        fix = "pip install onnxruntime-gpu in place of onnxruntime, or take the runtime auto"
+        return Check("networks", PROBLEM, f"{choice.name} needs {' and '.join(missing)}", fix)
+    told = f"run by {choice.told}"
+    return Check("networks", OK, told if not choice.given_up else f"{told}, as {choice.given_up.rpartition(': ')[0]}")

@@ -49,7 +49,13 @@ def open_engine(wanted: Wanted, *, graph: bool = False) -> Iterator[TensorrtRunn
     once. graph: see TensorrtRunner. Raises EngineError where there is none that fits, naming what it was built with,
     AccuracyError where it fails the test.
     """
-    folder, manifest = find_engine(wanted)
+    with open_built(wanted, *find_engine(wanted), graph=graph) as runner:
+        yield runner
+
+
+@contextlib.contextmanager
+def open_built(wanted: Wanted, folder: Path, manifest: Manifest, *, graph: bool = False) -> Iterator[TensorrtRunner]:
+    """As ``open_engine``, of the engine in this folder."""
     if manifest.verification["status"] == FAILED:
         raise _refused(manifest)
     with TensorrtRunner(folder, wanted.device, wanted.library, graph=graph) as runner:

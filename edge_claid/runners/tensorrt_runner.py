@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, overload
@@ -36,6 +37,8 @@ class EngineDevice(Protocol):
     def copy_from(self, array: DeviceArray, to: np.ndarray) -> None: ...
     def pinned(self, shape: Any, dtype: Any) -> np.ndarray: ...
     def synchronize(self) -> None: ...
+    def current(self) -> AbstractContextManager[None]:
+        """A block in which the calling thread's CUDA calls go to this device."""
 
 
 class TensorrtRunner:
@@ -106,6 +109,12 @@ class TensorrtRunner:
             self._device.copy_from(output, pinned)
         return [pinned.copy() for pinned in buffers.pinned_outputs]
 
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether an input's batch, height and width lie within those that the engine was built for."""
+        assert self.manifest is not None
+        low, high = self.manifest.shapes["smallest"], self.manifest.shapes["largest"]
+        return all(a <= value <= b for a, value, b in zip(low, self._size(shape), high, strict=True))
+
     # -- inside
 
     def _load(self, content: bytes, manifest: Manifest) -> None:
@@ -148,11 +157,17 @@ class TensorrtRunner:
         shape = tuple(batch.shape)
         if len(shape) != 4 or shape[3 if pixels else 1] != 3 or batch.dtype != (np.uint8 if pixels else np.float32):
             raise UsageError(f"this engine's input is {form}, not {shape} {batch.dtype}")
-        size = (shape[0], *(shape[1:3] if pixels else shape[2:]))
-        low, high = self.manifest.shapes["smallest"], self.manifest.shapes["largest"]
-        if any(not a <= value <= b for a, value, b in zip(low, size, high, strict=True)):
-            name = self.manifest.network
-            raise UsageError(f"the engine of {name} takes [batch, height, width] of {low} to {high}, not {list(size)}")
+        if not self.takes(shape):
+            low, high = self.manifest.shapes["smallest"], self.manifest.shapes["largest"]
+            raise UsageError(
+                f"the engine of {self.manifest.network} takes [batch, height, width] of {low} to {high}, not "
+                f"{self._size(shape)}"
+            )
+
+    def _size(self, shape: tuple[int, ...]) -> list[int]:
+        """Batch, height, width."""
+        assert self.manifest is not None
+        return [shape[0], *(shape[1:3] if self.manifest.input == "pixels" else shape[2:])]
 
     def _shaped_outputs(self, shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
         assert self.manifest is not None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_network import save_map_network, small_network, small_pictures, small_recipe, small_settings
 
-from edge_claid.engines.acceptance import compare, float32_run, best_ious
+from edge_claid.engines.acceptance import best_ious, compare, float32_run
 from edge_claid.engines.recipe import Gate
 from edge_claid.records import Regions
 from edge_claid.runners.onnx_runner import OnnxRunner

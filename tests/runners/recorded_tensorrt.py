@@ -6,8 +6,11 @@ calls the interface in the order and with the values that are documented; only a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +34,7 @@ class HostDevice:
         self.stream = SimpleNamespace(handle=STREAM)
         self.live: dict[int, np.ndarray] = {}
         self.waits = 0
+        self.threads: set[int] = set()
 
     def empty(self, shape: Any, dtype: Any) -> DeviceArray:
         memory = np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize, 0xAB, np.uint8)
@@ -55,6 +59,11 @@ class HostDevice:
 
     def synchronize(self) -> None:
         self.waits += 1
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        self.threads.add(threading.get_ident())
+        yield
 
 
 def at(array: DeviceArray) -> np.ndarray:

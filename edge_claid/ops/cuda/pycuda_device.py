@@ -125,6 +125,10 @@ class PycudaDevice:
         with self._current():
             return int(cuda.mem_get_info()[0])
 
+    def current(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which the calling thread's CUDA calls, another library's too, go to this device."""
+        return self._current()
+
     @contextlib.contextmanager
     def _current(self) -> Iterator[None]:
         """Our context on top, whatever another library left there."""
