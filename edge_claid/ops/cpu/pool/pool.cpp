@@ -1,11 +1,15 @@
-// RoI pooling of a convolutional map over boxes: generalised mean and maximum.
-// Mirrors edge_claid/ops/reference/pool.py: cells are weighted by the share of them that a box covers.
+// RoI pooling of a convolutional map over boxes, or over masks inside boxes: generalised mean and maximum.
+// Mirrors edge_claid/ops/reference/pool.py: cells are weighted by the share of them that a box (and a mask) covers.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
+
+#include "channel.h"
 
 namespace nb = nanobind;
 
@@ -13,121 +17,127 @@ namespace {
 
 using Map = nb::ndarray<const float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Boxes = nb::ndarray<const float, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
+using Masks = nb::ndarray<const uint8_t, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Output = nb::ndarray<nb::numpy, float, nb::shape<-1, -1>>;
+
+struct Size {
+    int rows, columns;
+};
 
 double covered(double start, double stop, int cell) {
     return std::clamp(std::min(cell + 1.0, stop) - std::max(static_cast<double>(cell), start), 0.0, 1.0);
 }
 
-// The cells along one axis that a box touches: their first, and the share of each that it covers.
-struct Span {
-    int first = 0;
-    std::vector<double> shares;
-};
-
+// The cells along one axis that a box touches. Shares are padded with zeros to whole vectors.
 Span touched(double start, double stop, int cells) {
     Span span;
+    span.start = std::max(0.0, start);
+    span.stop = std::max(0.0, std::min<double>(cells, stop));
     for (int cell = 0; cell < cells; ++cell) {
-        const double share = covered(start, stop, cell);
+        const double share = covered(span.start, span.stop, cell);
         if (share <= 0.0) continue;
-        if (span.shares.empty()) span.first = cell;
+        if (span.count == 0) span.first = cell;
         span.shares.push_back(share);
+        ++span.count;
     }
+    span.shares.resize(vectors(span.count) * kLanes, 0.0);
     return span;
 }
 
-float pooled_maximum(const float* corner, int columns, const Span& across, const Span& down) {
-    float best = *corner;
-    for (size_t y = 0; y < down.shares.size(); ++y)
-        for (size_t x = 0; x < across.shares.size(); ++x) best = std::max(best, corner[y * columns + x]);
+double total(const std::vector<double>& shares) {
+    double sum = 0.0;
+    for (const double share : shares) sum += share;
+    return sum;
+}
+
+// Share of cell `cell` of `cells` that token `token` of `tokens` along the same axis covers.
+double shared(int cell, int cells, int token, int tokens) {
+    const double scale = static_cast<double>(tokens) / cells;
+    return covered(cell * scale, (cell + 1) * scale, token) / scale;
+}
+
+// What the mask covers of the cells that the box touches, times what the box covers: rows of whole vectors.
+std::vector<double> masked_shares(const Region& region, const uint8_t* mask, Size tokens, Size cells) {
+    const int width = vectors(region.across.count) * kLanes;
+    std::vector<double> weights(static_cast<size_t>(region.down.count) * width, 0.0);
+    std::vector<double> row(tokens.columns);
+    for (int y = 0; y < region.down.count; ++y) {
+        std::fill(row.begin(), row.end(), 0.0);
+        for (int token = 0; token < tokens.rows; ++token) {
+            const double share = shared(region.down.first + y, cells.rows, token, tokens.rows);
+            if (share > 0.0)
+                for (int x = 0; x < tokens.columns; ++x) row[x] += mask[token * tokens.columns + x] ? share : 0.0;
+        }
+        for (int x = 0; x < region.across.count; ++x) {
+            double share = 0.0;
+            for (int token = 0; token < tokens.columns; ++token)
+                if (row[token] > 0.0)
+                    share += row[token] * shared(region.across.first + x, cells.columns, token, tokens.columns);
+            weights[static_cast<size_t>(y) * width + x] = share * region.down.shares[y] * region.across.shares[x];
+        }
+    }
+    return weights;
+}
+
+std::vector<Region> regions_of(const float* boxes, size_t count, Size cells, const uint8_t* masks, Size tokens) {
+    std::vector<Region> regions(count);
+    for (size_t r = 0; r < count; ++r) {
+        const float* box = boxes + 4 * r;
+        Region& region = regions[r];
+        region.across = touched(box[0], box[2], cells.columns);
+        region.down = touched(box[1], box[3], cells.rows);
+        region.weight = total(region.across.shares) * total(region.down.shares);
+        if (masks == nullptr) continue;
+        region.weights = masked_shares(region, masks + r * tokens.rows * tokens.columns, tokens, cells);
+        region.weight = total(region.weights);
+    }
+    return regions;
+}
+
+float maximum(const float* channel, int columns, const Region& region) {
+    const int width = vectors(region.across.count) * kLanes;
+    const float* corner = channel + static_cast<size_t>(region.down.first) * columns + region.across.first;
+    float best = -INFINITY;
+    for (int y = 0; y < region.down.count; ++y)
+        for (int x = 0; x < region.across.count; ++x)
+            if (region.weights.empty() || region.weights[static_cast<size_t>(y) * width + x] > 0.0)
+                best = std::max(best, corner[static_cast<size_t>(y) * columns + x]);
     return best;
 }
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-__attribute__((target_clones("avx512f", "avx2", "default")))
-#endif
-// Rows are added up column by column, which needs no order of its own inside a row: wider vectors give the same sums.
-// A column has at most some hundred cells, so single precision loses nothing there that a descriptor would show.
-double weighted_sum(const float* corner, int columns, const Span& across, const Span& down, float* sums) {
-    const size_t width = across.shares.size();
-    std::fill(sums, sums + width, 0.0f);
-    for (size_t y = 0; y < down.shares.size(); ++y) {
-        const float share = static_cast<float>(down.shares[y]);
-        const float* row = corner + y * columns;
-        for (size_t x = 0; x < width; ++x) sums[x] += share * row[x];
+// Channel by channel, so that a channel raised to the power stays in the cache for all regions.
+void pool(const float* values, int channels, Size cells, const std::vector<Region>& regions, double power, float* out) {
+    const size_t channel_size = static_cast<size_t>(cells.rows) * cells.columns, count = regions.size();
+    if (std::isinf(power)) {
+        for (int c = 0; c < channels; ++c)
+            for (size_t r = 0; r < count; ++r)
+                out[r * channels + c] =
+                    regions[r].weight > 0.0 ? maximum(values + c * channel_size, cells.columns, regions[r]) : 0.0f;
+        return;
     }
-    double sum = 0.0;
-    for (size_t x = 0; x < width; ++x) sum += across.shares[x] * static_cast<double>(sums[x]);
-    return sum;
-}
-
-double total(const Span& span) {
-    double sum = 0.0;
-    for (const double share : span.shares) sum += share;
-    return sum;
-}
-
-void raise(const float* values, float* raised, size_t count, double power) {
-    if (power == 3.0)
-        for (size_t i = 0; i < count; ++i) raised[i] = values[i] * values[i] * values[i];
-    else
-        for (size_t i = 0; i < count; ++i) raised[i] = std::pow(values[i], static_cast<float>(power));
-}
-
-struct Box {
-    Span across, down;
-    double weight;  // cells covered
-    size_t corner;  // the first touched cell
-};
-
-std::vector<Box> touched_boxes(const float* boxes, size_t count, int rows, int columns) {
-    std::vector<Box> found(count);
-    for (size_t region = 0; region < count; ++region) {
-        const float* box = boxes + 4 * region;
-        Box& it = found[region];
-        it.across = touched(box[0], box[2], columns);
-        it.down = touched(box[1], box[3], rows);
-        it.weight = total(it.across) * total(it.down);
-        it.corner = static_cast<size_t>(it.down.first) * columns + it.across.first;
-    }
-    return found;
-}
-
-// Channel by channel, so that a channel raised to the power stays in the cache for all boxes.
-void pool(const float* values, int channels, int rows, int columns, const float* boxes, size_t count, double power,
-          float* out) {
-    const size_t cells = static_cast<size_t>(rows) * columns;
-    const bool maximum = std::isinf(power);
-    const std::vector<Box> found = touched_boxes(boxes, count, rows, columns);
-    std::vector<float> raised(cells);
-    std::vector<float> sums(columns);
+    Channel channel(cells.rows, cells.columns);
+    std::vector<double> means(count * channels);
     for (int c = 0; c < channels; ++c) {
-        const float* channel = values + c * cells;
-        if (!maximum) raise(channel, raised.data(), cells, power);
-        for (size_t region = 0; region < count; ++region) {
-            const Box& box = found[region];
-            float& target = out[region * channels + c];
-            if (box.weight <= 0.0) {
-                target = 0.0f;
-            } else if (maximum) {
-                target = pooled_maximum(channel + box.corner, columns, box.across, box.down);
-            } else {
-                const float* corner = raised.data() + box.corner;
-                const double mean = weighted_sum(corner, columns, box.across, box.down, sums.data()) / box.weight;
-                target = static_cast<float>(power == 3.0 ? std::cbrt(mean) : std::pow(mean, 1.0 / power));
-            }
-        }
+        channel.raise(values + c * channel_size, power);
+        for (size_t r = 0; r < count; ++r)
+            means[r * channels + c] = regions[r].weight > 0.0 ? channel.sum(regions[r]) / regions[r].weight : 0.0;
     }
+    roots(means.data(), means.size(), power, out);
 }
 
-Output pool_boxes(const Map& values, const Boxes& boxes, double power) {
+Output pool_boxes(const Map& values, const Boxes& boxes, double power, const std::optional<Masks>& masks) {
     const size_t count = boxes.shape(0), channels = values.shape(0);
+    if (masks && (masks->shape(0) != count || masks->shape(1) == 0 || masks->shape(2) == 0))
+        throw nb::value_error("masks must be (R, rows, columns) of tokens, one for every box");
     float* data = new float[std::max<size_t>(1, count * channels)];
     nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<float*>(p); });
     {
         nb::gil_scoped_release release;
-        pool(values.data(), static_cast<int>(channels), static_cast<int>(values.shape(1)),
-             static_cast<int>(values.shape(2)), boxes.data(), count, power, data);
+        const Size cells{static_cast<int>(values.shape(1)), static_cast<int>(values.shape(2))};
+        const Size tokens = masks ? Size{static_cast<int>(masks->shape(1)), static_cast<int>(masks->shape(2))} : Size{};
+        const std::vector<Region> regions =
+            regions_of(boxes.data(), count, cells, masks ? masks->data() : nullptr, tokens);
+        pool(values.data(), static_cast<int>(channels), cells, regions, power, data);
     }
     return Output(data, {count, channels}, owner);
 }
@@ -135,5 +145,6 @@ Output pool_boxes(const Map& values, const Boxes& boxes, double power) {
 }  // namespace
 
 NB_MODULE(_pool, m) {
-    m.def("pool_boxes", &pool_boxes, nb::arg("values"), nb::arg("boxes"), nb::arg("power"));
+    m.def("pool_boxes", &pool_boxes, nb::arg("values"), nb::arg("boxes"), nb::arg("power"),
+          nb::arg("masks") = nb::none());
 }
