@@ -1,4 +1,4 @@
-"""A folder, a gallery and the operations that are cut short on them, with what must hold of the gallery after any cut.
+"""Pictures, videos, a gallery, and what must hold of the gallery after any command that was cut short.
 
 An operation leads from the contents the gallery had to those it is to have. At any moment between, nothing may be gone
 that belongs to both, nor what was reported as done on stdout; there may be nothing that belongs to neither.
@@ -7,23 +7,20 @@ that belongs to both, nor what was reported as done on stdout; there may be noth
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import forked
 import numpy as np
 import stand_in
 
-from edge_claid.codes.space import CodeSpace, train_space
-from edge_claid.config import CodeSettings
-from edge_claid.errors import EdgeClaidError, UsageError
-from edge_claid.gallery import enroll as enrolment
-from edge_claid.gallery.repair import repair
+from edge_claid.codes.space import CodeSpace
+from edge_claid.errors import EdgeClaidError
+from edge_claid.gallery.clips import file_of, frame_digest, seconds_of, video_of
+from edge_claid.gallery.roots import all_roots
+from edge_claid.gallery.rows import ImageRow
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.verify import verify
 
@@ -35,6 +32,7 @@ class Step:
     """One operation. work: done in a child process. after: what the gallery is to hold when it is done.
 
     reports: what a line on stdout claims, as (contents now there, contents now gone). codes: exit codes that are well.
+    also: lines on stdout, and whether it ran to its end, to what else is wrong, in words.
     """
 
     name: str
@@ -42,6 +40,7 @@ class Step:
     after: State
     reports: Callable[[str], tuple[set[bytes], set[bytes]]] = field(default=lambda line: (set(), set()))
     codes: tuple[int, ...] = (0,)
+    also: Callable[[list[str], bool], list[str]] = field(default=lambda lines, done: [])
 
 
 KINDS = ("lost", "doubled", "unreadable", "unasked", "failed", "hung")
@@ -59,151 +58,69 @@ class Found:
             self.counts[kind] += number
             self.words.append(f"{kind}: {number} {words}")
 
+    def take(self, more: Found) -> None:
+        """What another check found, too."""
+        self.counts += more.counts
+        self.words += more.words
+
     def figures(self) -> dict[str, int]:
         """How much of each kind, for a results file; none is left out."""
         return {kind: self.counts[kind] for kind in KINDS}
 
 
 class World:
-    """Pictures on a stick, a gallery, and a second gallery to be merged into it. most: pictures in the folder."""
+    """Pictures and videos on a stick, a gallery, and a second gallery to be merged into it.
+
+    most: pictures in the folder. batch_files: files that an enrolment commits together; fewer are more commits to be
+    cut between.
+    """
 
     def __init__(self, place: Path, seed: int, most: int = 90):
         self.rng = np.random.default_rng(seed)
         self.most = most
-        self.photos, self.others = place / "photos", place / "others"
+        self.photos, self.films, self.others = place / "photos", place / "films", place / "others"
         self.medium = place / "medium"
         self.gallery, self.second = self.medium / "shop.claid", place / "second.claid"
-        for folder in (self.photos, self.others, self.medium, place / "config" / "edge-claid"):
+        self.copy, self.table = self.medium / "copy.claid", place / "table.jsonl"
+        for folder in (self.photos, self.films, self.others, self.medium, place / "config" / "edge-claid"):
             folder.mkdir(parents=True)
         (place / "config" / "edge-claid" / "config.toml").write_text(stand_in.SETTINGS)
         os.environ["XDG_CONFIG_HOME"] = str(place / "config")
+        self.batch_files = 6
+        self.spaces: list[CodeSpace] = []
         self._seed = seed * 1_000_000
-        self._batch_files = 6
-        self._spaces: list[CodeSpace] = []
 
-    # -- operations
-
-    def enrol(self) -> Step:
-        """The folder has changed: pictures are new, rewritten, renamed and gone. ``enroll --prune`` follows it."""
-        self._change_folder()
-        return self.enrol_unchanged()
-
-    def enrol_unchanged(self) -> Step:
-        own = {path.name: digest(path) for path in self.photos.iterdir()}
-        foreign = {row.content_hash for row in self.images() if row.root != self.photos.name}
-
-        def reports(line: str) -> tuple[set[bytes], set[bytes]]:
-            told = json.loads(line)
-            here = told.get("status") in ("added", "replaced", "moved", "unchanged")
-            return ({own[Path(told["file"]).name]} if here else set()), set()
-
-        def work() -> None:
-            # Small batches: more commits to be cut between.
-            assert hasattr(enrolment, "_BATCH_FILES")
-            enrolment._BATCH_FILES = self._batch_files
-            forked.command(["enroll", str(self.photos), "--gallery", str(self.gallery), "--prune", "--json"])
-
-        return Step("enrol", work, frozenset(own.values()) | frozenset(foreign), reports)
-
-    def remove(self) -> Step:
-        """``gallery remove`` of some images by their paths."""
-        rows = self.images()
-        if not rows:
-            return self.enrol()
-        count = int(self.rng.integers(1, max(2, min(30, len(rows)))))
-        chosen = {row.path: row.content_hash for row in (rows[i] for i in self.rng.permutation(len(rows))[:count])}
-        kept = frozenset(row.content_hash for row in rows if row.path not in chosen)
-
-        def reports(line: str) -> tuple[set[bytes], set[bytes]]:
-            told = json.loads(line)
-            return set(), ({chosen[told["image"]]} if told.get("status") == "removed" else set())
-
-        arguments = ["gallery", "remove", str(self.gallery), *chosen, "--json"]
-        # Named again after it was removed, it is wrong use.
-        return Step("remove", lambda: forked.command(arguments), kept, reports, (0, UsageError.exit_code))
-
-    def merge(self) -> Step:
-        """``gallery merge`` of a gallery with pictures of its own and some that both have."""
-        for file in [*self.others.iterdir(), *self.second.parent.glob(f"{self.second.name}*")]:
-            file.unlink()
-        for _ in range(int(self.rng.integers(5, 20))):
-            self._write(self.others / f"{self._seed:012}.png")
-        for path in sorted(self.photos.iterdir())[:4]:
-            shutil.copy2(path, self.others / f"copy{path.name[-16:]}")
-        made = forked.run(lambda: forked.command(["enroll", str(self.others), "--gallery", str(self.second)]))
-        assert made.code == 0, made.error
-        own = {path.name: digest(path) for path in self.others.iterdir()}
-
-        def reports(line: str) -> tuple[set[bytes], set[bytes]]:
-            told = json.loads(line)
-            return ({own[told["image"]]} if told.get("status") == "added" else set()), set()
-
-        arguments = ["gallery", "merge", str(self.gallery), str(self.second), "--json"]
-        return Step("merge", lambda: forked.command(arguments), self.state() | frozenset(own.values()), reports)
-
-    def compact(self) -> Step:
-        """``gallery compact``."""
-        return Step("compact", lambda: forked.command(["gallery", "compact", str(self.gallery)]), self.state())
-
-    def adopt(self) -> Step:
-        """The gallery takes another code space."""
-        if not self._spaces:
-            self._spaces = [_space(seed) for seed in range(2)]
-        with Gallery.open(self.gallery) as gallery:
-            now = gallery.space
-        space = self._spaces[now is not None and now.id == self._spaces[0].id]
-
-        def work() -> None:
-            with Gallery.open(self.gallery, "rw") as gallery:
-                gallery.adopt_space(space, keep_descriptors=True)
-            print(json.dumps({"space": space.id}), flush=True)
-
-        return Step("code-book change", work, self.state())
-
-    def retrain(self) -> Step:
-        """``gallery retrain``; too few images to be trained on are refused."""
-        arguments = ["gallery", "retrain", str(self.gallery), "--json"]
-        return Step("retrain", lambda: forked.command(arguments), self.state(), codes=(0, UsageError.exit_code))
-
-    def repair(self) -> Step:
-        """Everything that is sound goes into a new file that takes the gallery's place."""
-        for file in self.medium.glob("*.damaged*"):
-            file.unlink()
-
-        def work() -> None:
-            print(json.dumps({"images": repair(str(self.gallery)).images}), flush=True)
-
-        return Step("repair", work, self.state())
-
-    # -- state
-
-    def images(self) -> list:
+    def images(self) -> list[ImageRow]:
         """Rows of the gallery's searched images; none where there is no gallery yet."""
-        if not self.gallery.exists():
-            return []
-        with Gallery.open(self.gallery) as gallery:
-            return list(gallery.images())
+        return images_of(self.gallery)
 
     def state(self) -> State:
         return frozenset(row.content_hash for row in self.images())
 
-    def _change_folder(self) -> None:
-        rng, files = self.rng, sorted(self.photos.iterdir())
-        rng.shuffle(files)
-        for path in files[: max(len(files) // 8, len(files) + 40 - self.most)]:
-            path.unlink()
-        left = sorted(self.photos.iterdir())
-        rng.shuffle(left)
-        for path in left[:5]:
-            self._write(path)
-        for path in left[5:8]:
-            path.rename(path.with_name(f"renamed{self._seed}{path.name[-12:]}"))
-        for _ in range(int(rng.integers(10, 40))):
-            self._write(self.photos / f"{self._seed:012}.png")
+    def on_disk(self) -> State:
+        """Of the gallery's images those whose file is where it was, with the same content."""
+        if not self.gallery.exists():
+            return frozenset()
+        with Gallery.open(self.gallery) as gallery:
+            places = {root.id: root.location for root in all_roots(gallery)}
+            rows = [(row, os.path.join(places[row.root_id], row.path)) for row in gallery.images()]
+        return frozenset(row.content_hash for row, path in rows if content_at(path) == row.content_hash)
 
-    def _write(self, path: Path) -> None:
+    def new_number(self) -> int:
+        """Never the same twice, so that no two pictures or videos are the same by accident."""
         self._seed += 1
-        stand_in.write_picture(path, self._seed)
+        return self._seed
+
+    def write_picture(self, path: Path) -> None:
+        stand_in.write_picture(path, self.new_number())
+        self._age(path)
+
+    def write_video(self, path: Path, seconds: int) -> None:
+        """So many seconds, of which each is a key frame."""
+        stand_in.write_video(path, [self.new_number() for _ in range(seconds)])
+        self._age(path)
+
+    def _age(self, path: Path) -> None:
         # Old enough for its time to be trusted: what is enrolled twice is then settled without reading it.
         os.utime(path, (1_600_000_000 + self._seed % 10_000_000,) * 2)
 
@@ -221,6 +138,7 @@ def check(world: World, before: State, step: Step, lines: list[str], done: bool)
     try:
         contents = Counter(row.content_hash for row in world.images())
         problems = _unreadable(world)
+        more = step.also(lines, done)
     except EdgeClaidError as error:
         found.add("unreadable", len(must), f"of all images: {error}")
         return found
@@ -228,11 +146,38 @@ def check(world: World, before: State, step: Step, lines: list[str], done: bool)
     found.add("doubled", sum(count - 1 for count in contents.values()), "images")
     found.add("unasked", len(set(contents) - may), "images that are not to be there")
     found.add("unreadable", len(problems), f"problems, first: {problems[0] if problems else ''}")
+    found.add("failed", len(more), f"promises, first: {more[0] if more else ''}")
+    if done:
+        left = left_over(world)
+        found.add("unasked", len(left), f"files left beside the gallery: {', '.join(left)}")
     return found
+
+
+def images_of(path: Path) -> list[ImageRow]:
+    """Rows of a gallery's searched images; none where there is no such file."""
+    if not path.exists():
+        return []
+    with Gallery.open(path) as gallery:
+        return list(gallery.images())
+
+
+def left_over(world: World) -> list[str]:
+    """Files beside the gallery that no command meant to leave there: logs, half-made copies."""
+    meant = (world.gallery.name, world.copy.name)
+    names = (file.name for file in world.medium.iterdir())
+    return sorted(name for name in names if name not in meant and ".damaged" not in name)
 
 
 def digest(path: Path) -> bytes:
     return hashlib.blake2b(path.read_bytes(), digest_size=32).digest()
+
+
+def content_at(path: str) -> bytes | None:
+    """Content hash of a picture, or of a video's frame, as it is on the disk now; None where it is gone."""
+    file = Path(file_of(path))
+    if not file.exists():
+        return None
+    return frame_digest(digest(file), seconds_of(path)) if video_of(path) != path else digest(file)
 
 
 def _unreadable(world: World) -> list[str]:
@@ -251,9 +196,3 @@ def _unreadable(world: World) -> list[str]:
             if not np.array_equal(space.encode(exact.descriptors.astype(np.float32)), exact.codes):
                 problems.append("codes are not those of their descriptors")
     return problems
-
-
-def _space(seed: int) -> CodeSpace:
-    values = np.random.default_rng(seed).normal(size=(600, stand_in.DIM)).astype(np.float32)
-    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
-    return train_space(unit, CodeSettings(bytes=4, width=16, views=0), seed=seed)

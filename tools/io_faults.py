@@ -28,9 +28,9 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 import file_faults
 import forked
 import results_file
+from cut_operations import OPERATIONS
 from cut_world import Found, State, Step, World, check
 from lost_writes import files_of, put_files
-from power_cut import OPERATIONS, merge
 
 from edge_claid.errors import GalleryError, SourceError, StorageError
 
@@ -61,8 +61,8 @@ class Trial:
 
     @classmethod
     def of(cls, world: World, name: str, layer: Any) -> Trial:
-        before, start = world.state(), files_of(world.medium)
-        return cls(world, OPERATIONS[name](world), before, start, layer)
+        step = OPERATIONS[name](world)
+        return cls(world, step, world.state(), files_of(world.medium), layer)
 
     def calls(self, folder: Path, kinds: int) -> int:
         """How many calls of these kinds the command makes when nothing fails."""
@@ -100,11 +100,11 @@ class Trial:
         elif ended.code and not ended.error.strip():
             found.add("no message", 1, "")
         done = ended.code == 0 and fault.folder == self.world.medium
-        merge(found, check(self.world, self.before, self.step, ended.out, done))
+        found.take(check(self.world, self.before, self.step, ended.out, done))
         again = forked.run(self.step.work)
         if again.code not in self.step.codes:
             found.add("does not go on", 1, f"exit code {again.code}: {again.error[-300:]}")
-        merge(found, check(self.world, self.before, self.step, ended.out + again.out, done=True))
+        found.take(check(self.world, self.before, self.step, ended.out + again.out, done=True))
         return found
 
 
@@ -199,11 +199,11 @@ def _vanish(trial: Trial, delay: float, counts: Counter[str]) -> Found:
     found = Found()
     if ended.code not in PULLED:
         found.add("hung" if ended.code is None else "wrong exit code", 1, f"{ended.code}: {ended.error[-300:]}")
-    merge(found, check(world, trial.before, trial.step, ended.out, done=False))
+    found.take(check(world, trial.before, trial.step, ended.out, done=False))
     again = forked.run(trial.step.work)
     if again.code != 0:
         found.add("does not go on", 1, f"exit code {again.code}: {again.error[-300:]}")
-    merge(found, check(world, trial.before, trial.step, ended.out + again.out, done=True))
+    found.take(check(world, trial.before, trial.step, ended.out + again.out, done=True))
     return found
 
 
@@ -222,7 +222,7 @@ def main() -> int:
         found, began, rounds = Found(), time.monotonic(), [0]
 
         def note(what: str, of_round: Found) -> None:
-            merge(found, of_round)
+            found.take(of_round)
             rounds[0] += 1
             if rounds[0] % 100 == 0:
                 print(f"{part}: {rounds[0]} rounds, findings: {dict(found.counts) or 'none'}", flush=True)

@@ -28,8 +28,8 @@ import file_faults
 import forked
 import numpy as np
 import results_file
+from cut_operations import OPERATIONS
 from cut_world import Found, State, Step, World, check
-from power_cut import OPERATIONS, merge
 from write_log import Disk, Record, read_log
 
 from edge_claid.gallery import connection
@@ -49,8 +49,8 @@ class Recording:
 
 def record(world: World, name: str, layer: Any, log: Path) -> Recording:
     """Run an operation to its end under the recording layer."""
-    before, start = world.state(), files_of(world.medium)
     step = OPERATIONS[name](world)
+    before, start = world.state(), files_of(world.medium)
 
     def recorded() -> None:
         layer.faults_record(os.fsencode(world.medium), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
@@ -76,7 +76,7 @@ def cut_round(world: World, recording: Recording, rng: np.random.Generator, coun
     ended = forked.run(recording.step.work)
     if ended.code not in recording.step.codes:
         found.add("hung" if ended.code is None else "failed", 1, f"exit code {ended.code}: {ended.error[-300:]}")
-    merge(found, check(world, recording.before, recording.step, lines + ended.out, done=True))
+    found.take(check(world, recording.before, recording.step, lines + ended.out, done=True))
     return found
 
 
@@ -125,7 +125,7 @@ def run(place: Path, rounds: int, seed: int, tell: Callable[[str], None]) -> dic
         counts["recordings"] += 1
         for _ in range(min(CUTS_A_RECORDING, rounds - done)):
             of_round = cut_round(world, recording, rng, counts)
-            merge(found, of_round)
+            found.take(of_round)
             counts[f"rounds of {name}"] += 1
             done += 1
             for words in of_round.words:

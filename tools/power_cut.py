@@ -25,23 +25,13 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import forked
 import results_file
-from cut_world import Found, Step, World, check
-
-OPERATIONS: dict[str, Callable[[World], Step]] = {
-    "enrol": World.enrol,
-    "remove": World.remove,
-    "compact": World.compact,
-    "merge": World.merge,
-    "code-book change": World.adopt,
-    "retrain": World.retrain,
-    "repair": World.repair,
-}
+from cut_operations import OPERATIONS
+from cut_world import Found, World, check
 
 
 def cut_round(world: World, name: str, usual: dict[str, float], counts: Counter[str]) -> Found:
     """One round: prepare, cut (a third of the rounds twice), check, go on to the end, check."""
-    before = world.state()
-    step = OPERATIONS[name](world)
+    step, before = OPERATIONS[name](world), world.state()
     lines: list[str] = []
     found = Found()
     for _ in range(1 + int(world.rng.random() < 0.33)):
@@ -52,20 +42,15 @@ def cut_round(world: World, name: str, usual: dict[str, float], counts: Counter[
         lines += ended.out
         if ended.code not in (-9, *step.codes):
             found.add("failed", 1, f"exit code {ended.code}: {ended.error[-300:]}")
-        merge(found, check(world, before, step, lines, done=False))
+        found.take(check(world, before, step, lines, done=False))
         if ended.code == 0:
             break
     ended = forked.run(step.work)
     if ended.code not in step.codes:
         found.add("hung" if ended.code is None else "failed", 1, f"exit code {ended.code}: {ended.error[-300:]}")
     usual[name] = 0.8 * usual.get(name, ended.seconds) + 0.2 * ended.seconds
-    merge(found, check(world, before, step, lines + ended.out, done=True))
+    found.take(check(world, before, step, lines + ended.out, done=True))
     return found
-
-
-def merge(found: Found, more: Found) -> None:
-    found.counts += more.counts
-    found.words += more.words
 
 
 def run(place: Path, rounds: int, seed: int, operations: list[str], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -82,7 +67,7 @@ def run(place: Path, rounds: int, seed: int, operations: list[str], tell: Callab
         name = "enrol" if done == 0 else often[int(world.rng.integers(len(often)))]
         cuts = counts["cut"]
         of_round = cut_round(world, name, usual, counts)
-        merge(found, of_round)
+        found.take(of_round)
         for words in of_round.words:
             tell(f"round {done} ({name}): {words}")
         if counts["cut"] == cuts:

@@ -64,17 +64,18 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tools!r})
 import power_cut, forked
+from cut_enrolment import enrol
 from cut_world import World, check
 from edge_claid.gallery.store import Gallery
 
 world = World(Path({place!r}), 0)
-step = world.enrol()
+step = enrol(world)
 ended = forked.run(step.work)
 whole = check(world, frozenset(), step, ended.out, done=True)
 with Gallery.open(world.gallery, "rw") as gallery:
     rows = list(gallery.images())
     gallery.remove([rows[0].id])
-other = world.enrol()
+other = enrol(world)
 unasked = check(world, frozenset(), other, [], done=True)
 lost = check(world, frozenset(), step, ended.out, done=False)
 with Gallery.open(world.gallery, "rw") as gallery, gallery.writing() as connection:
