@@ -15,6 +15,7 @@ from cut_world import Step, World
 from edge_claid.codes.space import CodeSpace, train_space
 from edge_claid.config import CodeSettings
 from edge_claid.errors import UsageError
+from edge_claid.gallery import identity
 from edge_claid.gallery.repair import repair as repair_gallery
 from edge_claid.gallery.store import Gallery
 
@@ -71,6 +72,7 @@ def compact(world: World) -> Step:
 
 def adopt(world: World) -> Step:
     """The gallery takes another code space."""
+    _keep_descriptors(world)
     if not world.spaces:
         world.spaces = [_space(seed) for seed in range(2)]
     with Gallery.open(world.gallery) as gallery:
@@ -79,7 +81,7 @@ def adopt(world: World) -> Step:
 
     def work() -> None:
         with Gallery.open(world.gallery, "rw") as gallery:
-            gallery.adopt_space(space, keep_descriptors=True)
+            gallery.adopt_space(space)
         print(json.dumps({"space": space.id}), flush=True)
 
     return Step("code-book change", work, world.state(), also=_told_space(world))
@@ -87,6 +89,7 @@ def adopt(world: World) -> Step:
 
 def retrain(world: World) -> Step:
     """``gallery retrain``; too few images to be trained on are refused."""
+    _keep_descriptors(world)
     arguments = ["gallery", "retrain", str(world.gallery), "--json"]
     work = lambda: forked.command(arguments)  # noqa: E731
     return Step("retrain", work, world.state(), codes=_OR_WRONG_USE, also=_told_space(world))
@@ -101,6 +104,7 @@ def learn(world: World) -> Step:
     # Here, so that no child has to.
     import edge_claid.learn.gallery  # noqa: F401
 
+    _keep_descriptors(world)
     arguments = ["learn", "udq", str(world.gallery), "--iterations", "1", "--json"]
     work = lambda: forked.command(arguments)  # noqa: E731
     return Step("UDQ", work, world.state(), codes=_OR_WRONG_USE, also=_told_space(world))
@@ -133,6 +137,12 @@ def repair(world: World) -> Step:
         print(json.dumps({"images": repair_gallery(str(world.gallery)).images}), flush=True)
 
     return Step("repair", work, world.state())
+
+
+def _keep_descriptors(world: World) -> None:
+    """What a code space is trained on must be there for the next one, too."""
+    with Gallery.open(world.gallery, "rw") as gallery, gallery.writing() as connection:
+        identity.write_meta(connection, keep_descriptors="1")
 
 
 def _told_space(world: World) -> Callable[[list[str], bool], list[str]]:

@@ -151,7 +151,12 @@ def tell_summary(summary: Summary, json: bool) -> None:
         print_json(summary.as_json())
         return
     counts = ", ".join(f"{summary.counts[status]} {status}" for status in STATUSES if summary.counts[status])
-    print(f"{counts or 'no files'} in {summary.seconds:.1f} s ({summary.images_per_second:.1f} images/s)")
+    if summary.rehearsed:
+        print(f"would be: {counts or 'no files'}; nothing was written")
+        return
+    training = f", {summary.training_seconds:.1f} s of it training" if summary.training_seconds else ""
+    rate = f" ({summary.images_per_second:.1f} images/s)" if summary.images_per_second else ""
+    print(f"{counts or 'no files'} in {summary.seconds:.1f} s{training}{rate}")
 
 
 @dataclass
@@ -186,6 +191,7 @@ class _Run:
         options = replace(self.options, planned=planned, training=told.phase)
         if options.dry_run:
             store = stack.enter_context(Gallery.open(self.gallery, "r")) if os.path.lexists(self.gallery) else None
+            options = replace(options, path=str(self.gallery))
             summary = run_enrolment(store, sources, None, options, tell)
         else:
             summary = self._enrol(stack, sources, options, tell, pipeline)

@@ -82,7 +82,9 @@ class FileProgress:
         if self._phase is not None:
             what, done, total, since = self._phase
             seconds = time.monotonic() - since
-            return f"{what}: {done} of {total}, {seconds:.0f} s{_left(seconds, done, total)}"
+            # One long step has no share that could be told.
+            share = f"{done} of {total}, " if total > 1 else ""
+            return f"{what}: {share}{seconds:.0f} s{_left(seconds, done, total)}"
         done = sum(self._done.values())
         of = f" of {self._total}" if self._total else ""
         left = ""

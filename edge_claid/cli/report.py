@@ -21,8 +21,8 @@ class ReportFile:
 
     def __enter__(self) -> ReportFile:
         try:
-            # A name that is no text keeps its own bytes in CSV; JSON escapes it.
-            self._file = self._path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+            # A name that is no text keeps its own bytes in CSV; JSON escapes it. Line by line, as a run may be killed.
+            self._file = self._path.open("w", 1, encoding="utf-8", errors="surrogateescape", newline="")
         except OSError as error:
             raise StorageError(f"report {self._path} cannot be written ({error.strerror})") from error
         if self._csv:

@@ -11,6 +11,7 @@ from typing import Any
 from edge_claid.errors import StorageError
 from edge_claid.gallery.clips import frames_of
 from edge_claid.gallery.feed import PIXEL_BYTES, READ_BYTES
+from edge_claid.gallery.identity import read_meta
 from edge_claid.gallery.medium import free_bytes, largest_file
 from edge_claid.gallery.roots import Root
 from edge_claid.gallery.rows import BOX_BYTES, TREE_BYTES
@@ -20,12 +21,12 @@ from edge_claid.gallery.survey import FileSource
 # Of a gallery with too few pictures to measure: regions of a picture and packed bytes of a region's mask, both above
 # what photographs gave (benchmarks/results/enroll.json, and `gallery info` of the sample pictures).
 REGIONS, MASK_BYTES, CODE_BYTES = 50, 24, 16
-DESCRIPTOR_DIM = 1280  # of the default network, for a rehearsal without one
+DESCRIPTOR_DIM = 2192  # of the default network, for a rehearsal without one
 _MEASURED_FROM = 20  # pictures
 # Rows, indexes and half-filled pages of a picture, beside what its regions take.
 _ROW_BYTES = 1_500
-# A code space: projection 1280 x 256, rotation 256 x 256 and codewords 256 x 256, float32, and a little.
-_SPACE_BYTES = 2_000_000
+# A code space: projection 2192 x 512, rotation 512 x 512 and codewords 256 x 512, float32, and a little.
+_SPACE_BYTES = 6_100_000
 # Descriptors that wait lie in the file, and once more in the log when the code space takes their place.
 _WAITING_TWICE = 2.1
 # Left free for the write-ahead log and whatever else writes there: below it the run ends, with what it has stored.
@@ -203,6 +204,14 @@ def _rates(gallery: Gallery | None) -> _Rates:
         packed, regions = connection.execute(sample).fetchone()
     masks = packed / regions if regions else MASK_BYTES
     return _Rates(info.regions / info.images, fixed + masks, code_bytes, info.regions)
+
+
+def stored_dim(gallery: Gallery | None) -> int:
+    """Length of a descriptor of this gallery's pipeline; of the default one where there is none yet."""
+    if gallery is None:
+        return DESCRIPTOR_DIM
+    with gallery.reading() as connection:
+        return int(read_meta(connection).get("descriptor_dim", DESCRIPTOR_DIM))
 
 
 def _amount(count: float) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from edge_claid.gallery.budget import DESCRIPTOR_DIM, Estimate, estimate
+from edge_claid.gallery.budget import RESERVE_BYTES, Estimate, estimate, require_room, stored_dim
 from edge_claid.gallery.feed import Feed
 from edge_claid.gallery.outcome import Outcome, Summary
 from edge_claid.gallery.prune import gone
@@ -22,12 +22,15 @@ def rehearse(
     report: Callable[[Outcome], None],
     planned: Callable[[Estimate], None] = lambda estimate: None,
     train_early: int = 0,
+    path: str | None = None,
+    reserve: int = RESERVE_BYTES,
 ) -> Summary:
     """Report what an enrolment would do, by headers and hashes; pixels are not decoded and nothing is written.
 
-    planned, train_early: as in EnrollOptions.
+    planned, train_early, reserve: as in EnrollOptions. path: where the gallery is or would be, None where that is not
+    known yet. Raises StorageError where the enrolment would be refused for want of room there.
     """
-    summary = Summary()
+    summary = Summary(rehearsed=True)
     started = time.monotonic()
 
     def tell(outcome: Outcome) -> None:
@@ -42,7 +45,10 @@ def rehearse(
     roots = [find_root(gallery, source.root, source.name) if gallery else None for source in sources]
     stored = all_roots(gallery) if gallery else []
     paired = list(zip(sources, roots, strict=True))
-    planned(estimate(gallery, paired, DESCRIPTOR_DIM, None, train_early, gallery.path if gallery else None))
+    ahead = estimate(gallery, paired, stored_dim(gallery), None, train_early, path)
+    planned(ahead)
+    if path is not None:
+        require_room(ahead, path, reserve)
     feed = Feed(paired, Survey(gallery, stored), settle, threading.Event())
     seen: dict[bytes, str] = {}
     for finding in feed.checked():

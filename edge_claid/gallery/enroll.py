@@ -66,7 +66,7 @@ class EnrollOptions:
     train_least: regions needed before it is called at the end; train_early: regions at which it is called on the way,
     so that uncoded descriptors do not fill the disk. training: told how far that training is.
     planned: told what lies ahead before the work. reserve: bytes of the disk that are left free.
-    stop: once set, what is in work is committed and the run ends.
+    stop: once set, what is in work is committed and the run ends. path: with dry_run, where the gallery would be made.
     """
 
     labels: Labels = field(default_factory=Labels)
@@ -80,6 +80,7 @@ class EnrollOptions:
     planned: Callable[[Estimate], None] = lambda estimate: None
     reserve: int = RESERVE_BYTES
     stop: threading.Event = field(default_factory=threading.Event)
+    path: str | None = None
 
 
 def enroll(
@@ -100,7 +101,9 @@ def enroll(
     if options.prune and not all(source.whole for source in sources):
         raise UsageError("--prune needs folders as sources: a file or a pattern does not tell what else is gone")
     if options.dry_run:
-        return rehearse(gallery, sources, options.prune, report, options.planned, options.train_early)
+        path = gallery.path if gallery is not None else options.path
+        told, early = options.planned, options.train_early
+        return rehearse(gallery, sources, options.prune, report, told, early, path, options.reserve)
     if gallery is None or pipeline is None:
         raise ValueError("enrolment without dry_run needs a gallery and a pipeline")
     gallery.bind(pipeline.id, pipeline.describe_settings, pipeline.descriptor_dim, options.keep_descriptors)
@@ -236,6 +239,7 @@ class _Enrolment:
             self._uncoded = None
             return
         log.info("training the gallery's code space")
+        started = time.monotonic()
         space = self._options.train(self._gallery, self._pipeline)
         images, coded = len(self._gallery), 0
 
@@ -245,6 +249,7 @@ class _Enrolment:
             self._options.training("coding pictures in the new code space", coded, images)
 
         self._gallery.adopt_space(space, advance=advance)
+        self._summary.training_seconds += time.monotonic() - started
         self._uncoded = None
 
     def _tell(self, outcome: Outcome) -> None:

@@ -26,14 +26,17 @@ class Outcome:
 
 @dataclass
 class Summary:
-    """Counts by status, and the time it took.
+    """Counts by status, and the time it took; training_seconds of it went into training a code space.
 
-    lost: source to why it was lost on the way; what was told before is stored. stopped: the run was asked to end.
-    outgrown: what to do where the gallery has outgrown its code book, else None.
+    rehearsed: nothing was done, the counts are what would be. lost: source to why it was lost on the way; what was told
+    before is stored. stopped: the run was asked to end. outgrown: what to do where the gallery has outgrown its code
+    book, else None.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    training_seconds: float = 0.0
+    rehearsed: bool = False
     lost: dict[str, str] = field(default_factory=dict)
     stopped: bool = False
     outgrown: str | None = None
@@ -49,9 +52,10 @@ class Summary:
 
     @property
     def images_per_second(self) -> float:
-        """Pictures that went through the networks, by wall time."""
-        described = self.counts["added"] + self.counts["replaced"]
-        return described / self.seconds if self.seconds else 0.0
+        """Pictures that went through the networks, by wall time without the training; 0 where none was to go."""
+        described = 0 if self.rehearsed else self.counts["added"] + self.counts["replaced"]
+        seconds = self.seconds - self.training_seconds
+        return described / seconds if seconds > 0 else 0.0
 
     def as_json(self) -> dict[str, Any]:
         counts = {status: self.counts[status] for status in STATUSES}

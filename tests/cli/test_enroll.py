@@ -140,6 +140,28 @@ def test_report_file(shop: Shop, suffix: str) -> None:
         shop.enroll("--report", shop.folder / "none" / "out.csv")
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_report_of_a_run_that_is_killed(tmp_path: Path, suffix: str) -> None:
+    """Every file that was told is in it, though nothing closed the file."""
+    path = tmp_path / f"out.{suffix}"
+    program = (
+        "import os\nfrom pathlib import Path\nfrom edge_claid.cli.report import ReportFile\n"
+        "from edge_claid.gallery.outcome import Outcome\n"
+        f"with ReportFile(Path({str(path)!r})) as report:\n"
+        "    report.add(Outcome('a.png', 'added', 3))\n    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == -9
+    assert "a.png" in path.read_text().splitlines()[-1]
+
+
+def test_dry_run_tells_what_would_be(shop: Shop) -> None:
+    shop.picture("a.png", 1)
+    result = shop.enroll("--dry-run")
+    assert result.stdout == "would be: 1 added; nothing was written\n"
+    assert "MB on the way; " in result.stderr
+    assert result.stderr.splitlines()[1].endswith(" are free")
+
+
 def test_dry_run_makes_no_gallery(shop: Shop) -> None:
     shop.picture("a.png", 1)
     assert lines(shop.enroll("--dry-run", "--json"))[0]["status"] == "added"

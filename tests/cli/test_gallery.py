@@ -98,6 +98,8 @@ def test_info_and_list(desk: Desk) -> None:
     plain = desk.run("info", desk.gallery).stdout
     assert "images  12" in plain
     assert "regions  48" in plain
+    assert "code space  none" in plain
+    assert "keep descriptors  yes" in plain
     assert len(desk.lines("list", desk.gallery, "--root", "more", "--label", "cup")) == 2
     assert [line["image"] for line in desk.lines("list", desk.gallery, "photos/cups/1.png", "forks/8.png")] == [
         "cups/1.png",

@@ -254,3 +254,6 @@ def test_progress_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     now[0] += 30
     told.phase("training on views", 16, 64)
     assert told.line() == "training on views: 16 of 64, 30 s, about 2 min left"
+    told.phase("training the code book", 0, 1)
+    now[0] += 12
+    assert told.line() == "training the code book: 12 s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,24 @@ def test_a_rehearsal_tells_it_too(photos: Path) -> None:
     enroll(None, [open_source(photos)], None, EnrollOptions(dry_run=True, planned=planned.append))
     assert (planned[0].new, planned[0].free) == (40, None)
     assert planned[0].peak > planned[0].growth > 40 * planned[0].image_bytes
+
+
+def test_a_rehearsal_is_refused_like_the_enrolment(photos: Path, tmp_path: Path) -> None:
+    told: list[Outcome] = []
+    options = EnrollOptions(dry_run=True, path=str(tmp_path / "g.claid"), reserve=2**60)
+    with pytest.raises(StorageError, match="kept free"):
+        enroll(None, [open_source(photos)], None, options, told.append)
+    assert told == []
+
+
+def test_a_rehearsal_knows_the_descriptors_of_the_gallery(gallery: Gallery, photos: Path) -> None:
+    run(gallery, photos, [])
+    for number in range(100, 140):
+        write_picture(photos / f"{number}.png", number)
+    planned: list[Estimate] = []
+    rehearsed = EnrollOptions(dry_run=True, planned=planned.append)
+    enroll(gallery, [open_source(photos)], None, rehearsed)
+    assert planned == [replace(run(gallery, photos, [])[0], free=planned[0].free)]
 
 
 def test_an_estimate_from_the_gallery_itself_is_close(gallery: Gallery, photos: Path) -> None:

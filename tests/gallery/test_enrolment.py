@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from edge_claid.frames import open_source
 from edge_claid.gallery import enroll as enroll_module
 from edge_claid.gallery.enroll import EnrollOptions, enroll
 from edge_claid.gallery.labels import Labels
+from edge_claid.gallery.outcome import Summary
 from edge_claid.gallery.store import Gallery
 
 
@@ -262,6 +264,12 @@ def test_a_gallery_that_has_outgrown_its_code_book_is_told(bench: Bench, monkeyp
     monkeypatch.setattr(enroll_module, "drift_warning", lambda gallery: f"{gallery.path} has outgrown it")
     bench.enroll()
     assert bench.summary.outgrown == f"{bench.gallery} has outgrown it"
+
+
+def test_the_rate_leaves_the_training_out() -> None:
+    summary = Summary(Counter(added=8, unchanged=5), seconds=6.0, training_seconds=4.0)
+    assert summary.images_per_second == 4.0
+    assert Summary(Counter(added=8), seconds=0.1, rehearsed=True).images_per_second == 0.0
 
 
 def test_progress_of_the_training_is_told(bench: Bench) -> None:

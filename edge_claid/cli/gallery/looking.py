@@ -48,16 +48,31 @@ def image_json(row: ImageRow) -> dict[str, Any]:
 
 
 def _lines(info: GalleryInfo) -> Iterator[tuple[str, str]]:
-    facts = asdict(info) | {"roots": ", ".join(info.roots), "drift": _in_words(info.drift)}
+    facts = asdict(info) | {"drift": _drift_in_words(info.drift)}
     settings = facts.pop("describe_settings")
     for name, value in facts.items():
-        number = isinstance(value, int) and not isinstance(value, bool)
-        yield name, f"{value:,}" if number else shown(str(value))
+        yield name, _in_words(value)
     for name, value in settings.items():
-        yield f"of {name}", shown(str(value))
+        yield f"of {name}", _in_words(value)
 
 
-def _in_words(drift: Drift | None) -> str:
+def _in_words(value: Any) -> str:
+    """A fact as a person reads it; settings may hold lists and tables of settings."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return (" + " if isinstance(value[0], int) else ", ").join(map(_in_words, value)) if value else "none"
+    if isinstance(value, dict):
+        # Sixteen digits of a hash tell it from any other; --json has all of them.
+        return ", ".join(f"{name} {_in_words(one)[: 16 if name == 'sha256' else None]}" for name, one in value.items())
+    return shown(str(value))
+
+
+def _drift_in_words(drift: Drift | None) -> str:
     if drift is None:
         return "none measured"
     verdict = "; has outgrown its code book: `gallery retrain`" if drift.drifted else ""
