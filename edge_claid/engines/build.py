@@ -20,7 +20,7 @@ from edge_claid.engines.memory import OutOfMemoryError, check_room, needed_bytes
 from edge_claid.engines.pictures import pictures_of, seen_by
 from edge_claid.engines.recipe import Recipe
 from edge_claid.engines.typed import graph_id, typed_file
-from edge_claid.errors import AccuracyError, EngineError
+from edge_claid.errors import AccuracyError, EngineError, UsageError
 from edge_claid.models import NetworkFile
 from edge_claid.models.cache import sha256_of
 from edge_claid.runners.engine_file import ENGINE, FAILED, NOT_VERIFIED, PASSED, TIMING_CACHE, Manifest, read_manifest
@@ -29,6 +29,8 @@ from edge_claid.runners.tensorrt_api import Flavour
 
 log = logging.getLogger("edge_claid.engines")
 
+# Ada; Hopper, Thor and Blackwell have it too.
+_LEAST_OF_FP8 = 89
 # Tries an engine that lies in a folder on the GPU at hand.
 TryEngine = Callable[[Path, Manifest], Report]
 
@@ -72,6 +74,7 @@ def build_engine(
     Raises AccuracyError where that fails too, BuildError, StorageError, UsageError, MachineError.
     """
     name = f"{order.network.name} at {order.precision}"
+    _check_targets(order)
     cache.engines_folder(order.cache_dir)
     missed = ""
     widths = (False, True) if order.precision != "fp32" and order.recipe.half.wider else (False,)
@@ -95,6 +98,14 @@ def build_engine(
         f"{name} fails the acceptance test ({missed}): build it at fp32 (--precision fp32), or give "
         "pictures like yours with --calibration DIR"
     )
+
+
+def _check_targets(order: Order) -> None:
+    unfit = [target for target in order.targets if int(target.removeprefix("sm_")) < _LEAST_OF_FP8]
+    if order.precision == "fp8" and unfit:
+        raise UsageError(
+            f"{' and '.join(unfit)} cannot multiply fp8, which takes sm_{_LEAST_OF_FP8} or later: take int8"
+        )
 
 
 def _found_or_built(order: Order, onnx: Path, wider: bool, progress: Progress, try_engine: TryEngine | None) -> Engine:

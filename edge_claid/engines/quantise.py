@@ -1,7 +1,7 @@
-"""Int8 by explicit, symmetric Q/DQ: weights per output channel, activations by calibrated ranges.
+"""Int8 and fp8 by explicit, symmetric Q/DQ: weights per output channel, activations by calibrated ranges.
 
 Only products with constant weights are quantised (MatMul, Gemm, Conv), by a pair of QuantizeLinear and DequantizeLinear
-before each of their two inputs; TensorRT fuses the pairs into int8 kernels, ONNX Runtime computes the same values.
+before each of their two inputs; TensorRT fuses the pairs into its kernels, ONNX Runtime computes the same values.
 Symmetric because TensorRT knows nothing else; biases stay as they are, since its parser refuses them quantised.
 """
 
@@ -19,9 +19,23 @@ from edge_claid.errors import BuildError
 
 OPERATORS = ("MatMul", "Gemm", "Conv")
 METHODS = ("entropy", "percentile", "max")
-_MOST = 127  # of symmetric int8
 _BINS = 4096
 _LEVELS = 128
+
+
+@dataclass(frozen=True)
+class EightBits:
+    """A form of 8-bit numbers: its ONNX type, its largest value, and the opset that has it."""
+
+    name: str
+    kind: int
+    most: float
+    opset: int
+
+
+INT8 = EightBits("int8", TensorProto.INT8, 127.0, 13)
+# E4M3 without infinities, the form that GPUs multiply (SM 8.9, 9.0 and later).
+FP8 = EightBits("fp8", TensorProto.FLOAT8E4M3FN, 448.0, 19)
 
 
 @dataclass(frozen=True)
@@ -91,16 +105,18 @@ def quantised(
     chosen: Iterable[Product],
     ranges: dict[str, float],
     half: onnx.ModelProto | None = None,
+    form: EightBits = INT8,
 ) -> onnx.ModelProto:
     """A copy of the float32 network with Q/DQ pairs around these products. ranges: by ``activation_ranges``.
 
     half: the same network at fp16, which is then the one that is copied. Quantised products stay in float32 there,
     between casts that stand outside of the pairs, as TensorRT wants no cast between a pair and its product.
+    form: of the numbers; the network must be of its opset or later.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model if half is None else half)
     weights = {value.name: value for value in model.graph.initializer}
-    pairs = _Pairs(copy.graph, weights, {product.node: product for product in chosen}, ranges, half is not None)
+    pairs = _Pairs(copy.graph, weights, {product.node: product for product in chosen}, ranges, half is not None, form)
     nodes = [made for node in copy.graph.node for made in pairs.around(node)]
     ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del copy.graph.node[:]
@@ -119,7 +135,9 @@ class _Pairs:
         chosen: dict[str, Product],
         ranges: dict[str, float],
         half: bool,
+        form: EightBits,
     ) -> None:
+        self._form = form
         self._graph, self._weights, self._chosen, self._ranges, self._half = graph, weights, chosen, ranges, half
         self._made: dict[str, str] = {}
 
@@ -147,7 +165,7 @@ class _Pairs:
             if self._half:
                 source = f"{name}.float"
                 nodes.append(helper.make_node("Cast", [name], [source], name=f"{source}.node", to=TensorProto.FLOAT))
-            scale = np.array(max(largest, 1e-12) / _MOST, np.float32)
+            scale = np.array(max(largest, 1e-12) / self._form.most, np.float32)
             self._made[name] = self._pair(source, name, scale, None, nodes)
         return self._made[name]
 
@@ -156,7 +174,8 @@ class _Pairs:
         if name not in self._made:
             values = numpy_helper.to_array(self._weights[name])
             others = tuple(index for index in range(values.ndim) if index != product.axis)
-            scale = np.maximum(np.abs(values).max(axis=others), 1e-12).astype(np.float32) / np.float32(_MOST)
+            scale = np.maximum(np.abs(values).max(axis=others), 1e-12).astype(np.float32)
+            scale /= np.float32(self._form.most)
             source = self._constant(f"{name}.float", self._weights[name]) if self._half else name
             self._made[name] = self._pair(source, name, scale, product.axis, nodes)
         return self._made[name]
@@ -168,9 +187,11 @@ class _Pairs:
         return name
 
     def _pair(self, source: str, name: str, scale: np.ndarray, axis: int | None, nodes: list[onnx.NodeProto]) -> str:
-        low, high, facts = f"{name}.int8", f"{name}.dequantised", [f"{name}.int8.scale", f"{name}.int8.zero"]
-        for fact, value in zip(facts, (scale, np.zeros(scale.shape, np.int8)), strict=True):
-            self._graph.initializer.append(numpy_helper.from_array(value, fact))
+        low, high, form = f"{name}.{self._form.name}", f"{name}.dequantised", self._form
+        facts = [f"{low}.scale", f"{low}.zero"]
+        self._graph.initializer.append(numpy_helper.from_array(scale, facts[0]))
+        zeros = helper.make_tensor(facts[1], form.kind, scale.shape, bytes(scale.size), raw=True)
+        self._graph.initializer.append(zeros)
         along = {} if axis is None else {"axis": axis}
         nodes.append(helper.make_node("QuantizeLinear", [source, *facts], [low], name=f"{low}.node", **along))
         nodes.append(helper.make_node("DequantizeLinear", [low, *facts], [high], name=f"{high}.node", **along))

@@ -39,7 +39,7 @@ class Half:
 
 
 @dataclass(frozen=True)
-class Int8:
+class EightBit:
     """Operators quantised; names of nodes (``*`` stands for anything) that stay at fp16, because they lose too much.
 
     method, percentile: how activation ranges are found, see ``quantise.activation_ranges``.
@@ -87,7 +87,8 @@ class Recipe:
     precisions: tuple[str, ...]
     shapes: Shapes
     half: Half = field(default_factory=Half)
-    int8: Int8 = field(default_factory=Int8)
+    int8: EightBit = field(default_factory=EightBit)
+    fp8: EightBit = field(default_factory=EightBit)
     gate: Gate = field(default_factory=Gate)
     devices: dict[str, DeviceNote] = field(default_factory=dict)
 
@@ -139,7 +140,8 @@ def _recipe(table: dict[str, Any]) -> Recipe:
     parts = {
         "shapes": _part(Shapes, table.pop("shapes")),
         "half": _part(Half, table.pop("half", {})),
-        "int8": _part(Int8, table.pop("int8", {})),
+        "int8": _part(EightBit, table.pop("int8", {})),
+        "fp8": _part(EightBit, table.pop("fp8", {})),
         "gate": _part(Gate, table.pop("gate", {})),
         "devices": {sm: _part(DeviceNote, note) for sm, note in table.pop("devices", {}).items()},
     }

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from edge_claid.config import NetworkSettings
 from edge_claid.engines.pictures import normalised, pictures_of, seen_by
-from edge_claid.engines.quantise import activation_ranges, products, quantised
-from edge_claid.engines.recipe import Recipe
+from edge_claid.engines.quantise import FP8, INT8, EightBits, activation_ranges, products, quantised
+from edge_claid.engines.recipe import EightBit, Recipe
 from edge_claid.errors import BuildError
 from edge_claid.models import NetworkFile
 from edge_claid.models.cache import atomic_file, models_folder
@@ -29,6 +30,8 @@ from edge_claid.models.network import BUILDER_VERSION
 
 # Part of an engine's identity. Raise it when a change here changes what the graphs compute.
 TYPED_VERSION = 1
+_EIGHT_BITS = {form.name: form for form in (INT8, FP8)}
+_IR_OF_FP8 = 9
 _NORMALISATION = ("pixels.cast", "pixels.planes", "image.scale", "image.offset")
 
 
@@ -43,17 +46,19 @@ def typed_onnx(
     """The network as its engine is to compute it: one input ``image`` (see Recipe.input), float32 outputs.
 
     network: its float32 file. precision: "fp32"; "fp16" (mixed: what the recipe names stays in float32, as does
-    everything up to the normalised input); "int8" (products with weights by Q/DQ but those the recipe keeps, the rest
-    as at fp16). wider: the recipe's wider float32 set. calibration: for int8, what the float32 network takes, one array
-    a picture. Valid for ONNX Runtime too. Raises BuildError for a graph that lacks what the recipe names.
+    everything up to the normalised input); "int8" and "fp8" (products with weights by Q/DQ but those the recipe keeps,
+    the rest as at fp16). wider: the recipe's wider float32 set. calibration: for these two, what the float32 network
+    takes, one array a picture. Valid for ONNX Runtime too. Raises BuildError for a graph that lacks what the recipe
+    names.
     """
     model = _loaded(network.path)
     _keep_outputs(model, recipe)
-    if precision in ("fp16", "int8"):
-        plain = model
+    if precision in ("fp16", *_EIGHT_BITS):
+        form = _EIGHT_BITS.get(precision)
+        plain = _of_opset(model, form.opset) if form else model
         model = _half(_copied(plain), recipe, wider)
-        if precision == "int8":
-            model = _with_int8(plain, model, recipe, calibration)
+        if form:
+            model = _with_eight_bits(plain, model, recipe, calibration, form)
     elif precision != "fp32":
         raise BuildError(f"{network.name} has no typed graph at {precision}")
     fold_normalisation(model, network.mean, network.std, recipe.input)
@@ -69,8 +74,8 @@ def graph_id(source_sha256: str, recipe: Recipe, precision: str, wider: bool = F
     """
     made_by = [TYPED_VERSION, BUILDER_VERSION, source_sha256]
     half = asdict(recipe.half) if precision != "fp32" else None
-    int8 = asdict(recipe.int8) if precision == "int8" else None
-    facts = [*made_by, recipe.network, recipe.layer, recipe.input, recipe.outputs, precision, half, int8, wider]
+    eight_bits = asdict(getattr(recipe, precision)) if precision in _EIGHT_BITS else None
+    facts = [*made_by, recipe.network, recipe.layer, recipe.input, recipe.outputs, precision, half, eight_bits, wider]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
@@ -86,10 +91,10 @@ def typed_file(
 ) -> Path:
     """The typed graph as a file beside the networks, made on first use. Raises as ``typed_onnx``, and StorageError.
 
-    calibration: folder of the user's pictures for int8, None for ours. settings: the sizes they are shown in.
+    calibration: folder of the user's pictures for int8 and fp8, None for ours. settings: the sizes they are shown in.
     """
     identity = graph_id(network.source_sha256, recipe, precision, wider)
-    pictures = pictures_of(calibration) if precision == "int8" else []
+    pictures = pictures_of(calibration) if precision in _EIGHT_BITS else []
     if pictures:
         identity += "-" + hashlib.sha256(b"".join(path.read_bytes() for path in pictures)).hexdigest()[:8]
     path = models_folder(cache_dir) / f"{network.name}-layer{network.layer}-{precision}-typed-{identity}.onnx"
@@ -119,19 +124,33 @@ def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _with_int8(
-    plain: onnx.ModelProto, half: onnx.ModelProto, recipe: Recipe, calibration: Sequence[np.ndarray]
+def _with_eight_bits(
+    plain: onnx.ModelProto,
+    half: onnx.ModelProto,
+    recipe: Recipe,
+    calibration: Sequence[np.ndarray],
+    form: EightBits,
 ) -> onnx.ModelProto:
-    """The network at fp16 with the products of the recipe at int8."""
-    known, every = recipe.int8, products(plain, recipe.int8.quantised)
+    """The network at fp16 with the products of the recipe in 8 bits."""
+    known: EightBit = getattr(recipe, form.name)
+    every = products(plain, known.quantised)
     unused = [pattern for pattern in known.kept if not any(fnmatchcase(p.node, pattern) for p in every)]
     if unused:
         raise BuildError(f"the recipe of {recipe.network} keeps {', '.join(unused)}, which is no product of it")
     if not calibration:
-        raise BuildError(f"int8 of {recipe.network} needs calibration pictures")
+        raise BuildError(f"{form.name} of {recipe.network} needs calibration pictures")
     chosen = [p for p in every if not any(fnmatchcase(p.node, pattern) for pattern in known.kept)]
     ranges = activation_ranges(plain, chosen, calibration, method=known.method, percentile=known.percentile)
-    return quantised(plain, chosen, ranges, half)
+    return quantised(plain, chosen, ranges, half, form)
+
+
+def _of_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The network in the operators of an opset, if it is older."""
+    if max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")) >= opset:
+        return model
+    newer = onnx.version_converter.convert_version(model, opset)
+    newer.ir_version = max(newer.ir_version, _IR_OF_FP8)
+    return newer
 
 
 def fold_normalisation(model: onnx.ModelProto, mean: np.ndarray, std: np.ndarray, source: str) -> None:

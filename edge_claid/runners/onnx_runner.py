@@ -22,7 +22,11 @@ class OnnxRunner:
     """
 
     def __init__(
-        self, path: Path | str, *, threads: int | None = None, providers: Sequence[str] = ("CPUExecutionProvider",)
+        self,
+        path: Path | str,
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"a runner needs at least one thread, not {threads}")
@@ -75,23 +79,37 @@ class OnnxRunner:
         return outputs
 
     def _open(self) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        # Threads that wait by spinning take a quarter of the CPU time from decoding and other pictures.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # errors are raised, not printed
         try:
-            session = onnxruntime.InferenceSession(str(self._path), options, providers=self._providers)
+            session = self._session_of(fused=True)
         except _RUNTIME_ERRORS as error:
-            raise MachineError(
-                f"{self._path} cannot be loaded ({_first_line(error)}): delete it and run `edge-claid models fetch`"
-            ) from error
+            # Its optimiser takes Q/DQ pairs of fp8 for int8's, and then refuses the graph it made.
+            if "float8" not in str(error):
+                raise self._not_loaded(error) from error
+            try:
+                session = self._session_of(fused=False)
+            except _RUNTIME_ERRORS as again:
+                raise self._not_loaded(again) from again
         # ONNX Runtime goes on with the CPU where a provider is listed but does not start (a driver missing).
         dropped = [name for name in self._providers if name not in session.get_providers()]
         if dropped:
             raise MachineError(f"{' and '.join(dropped)} did not start on this machine: check its driver")
         return session
+
+    def _session_of(self, *, fused: bool) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        # Threads that wait by spinning take a quarter of the CPU time from decoding and other pictures.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not fused:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        options.log_severity_level = 4  # errors are raised, not printed
+        return onnxruntime.InferenceSession(str(self._path), options, providers=self._providers)
+
+    def _not_loaded(self, error: Exception) -> MachineError:
+        return MachineError(
+            f"{self._path} cannot be loaded ({_first_line(error)}): delete it and run `edge-claid models fetch`"
+        )
 
 
 def usable_cores() -> int:

@@ -100,6 +100,18 @@ def test_both_embedded_networks_for_three_generations_of_cards(tmp_path, library
     assert engine.manifest.verification["graph"]["finite"]
 
 
+def test_fp8_for_the_cards_that_have_it(tmp_path, library, quick_settings):
+    known = recipe("dinov2-s14-focus")
+    network = open_network(known.network, layer=known.layer)
+    known = replace(known, gate=replace(known.gate, region_iou=0.0, **{**LOOSE, "map_cosine_mean": 0.0}))
+    order = Order(network, known, "fp8", library, ("sm_89", "sm_120"), settings=quick_settings, cache_dir=tmp_path)
+    engine = build_engine(order)
+    assert engine.manifest.engine_bytes < 0.7 * network.path.stat().st_size
+    assert engine.manifest.verification["graph"]["token_cosine_mean"] < 0.9999  # it is not float that was tried
+    with pytest.raises(UsageError, match="sm_86 cannot multiply fp8"):
+        build_engine(replace(order, targets=("sm_86", "sm_89")))
+
+
 def test_a_graph_that_loses_too_much_is_tried_wider_and_then_refused(order, monkeypatch):
     tried = []
     report = Report(3, True, True, None, None, 0.5, None, None, None, ("map cosine mean is 0.5000, less than 0.99",))
