@@ -37,7 +37,15 @@ def rehearse(
         summary.counts[outcome.status] += 1
         report(outcome)
 
+    moved: set[int] = set()
+    copies: dict[int, str] = {}
+
     def settle(finding: Finding) -> None:
+        ids = [frame.id for frame in finding.frames or filter(None, [finding.row])]
+        if finding.status == "moved":
+            moved.update(ids)
+        elif finding.copy:
+            copies.update(dict.fromkeys(ids, finding.path))
         row = finding.row if finding.status in ("unchanged", "moved") else None
         regions = sum(frame.regions for frame in finding.frames) or (row.regions if row else 0)
         tell(Outcome(finding.path, finding.status, regions, finding.reason))
@@ -60,7 +68,10 @@ def rehearse(
     for number, root in enumerate(roots):
         if pruning and gallery is not None and root is not None and number not in feed.lost_now():
             for row in gone(gallery, root, feed.listed.get(number, 0)):
-                tell(Outcome(f"{root.location}/{row.path}", "removed", row.regions, "no longer in its folder"))
+                if row.id in copies:
+                    tell(Outcome(copies[row.id], "moved", row.regions, f"was {row.path}"))
+                elif row.id not in moved:
+                    tell(Outcome(f"{root.location}/{row.path}", "removed", row.regions, "no longer in its folder"))
     summary.lost = {sources[number].uri: reason for number, reason in feed.lost.items()}
     summary.seconds = time.monotonic() - started
     return summary

@@ -237,5 +237,5 @@ def test_rehearsed(bench: Bench) -> None:
     bench.enroll()
     bench.video("c.mp4", 4)
     path.rename(bench.films / "d.mp4")
-    assert bench.enroll(dry_run=True) == {"b.mp4": "unchanged", "c.mp4": "added", "d.mp4": "moved"}
+    assert bench.enroll(dry_run=True, prune=True) == {"b.mp4": "unchanged", "c.mp4": "added", "d.mp4": "moved"}
     assert "key frames" in bench.reasons["c.mp4"]

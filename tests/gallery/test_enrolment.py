@@ -224,12 +224,26 @@ def test_dry_run_tells_and_writes_nothing(bench: Bench) -> None:
     content = bench.gallery.read_bytes()
     outcomes = []
     with bench.open("r") as gallery:
-        options = EnrollOptions(dry_run=True)
+        options = EnrollOptions(dry_run=True, prune=True)
         summary = enroll(gallery, [open_source(bench.photos)], None, options, outcomes.append)
     statuses = {os.path.basename(o.file): o.status for o in outcomes}
     assert statuses == {"b.png": "replaced", "c.png": "added", "d.png": "moved"}
     assert summary.counts["added"] == 1
     assert bench.gallery.read_bytes() == content
+
+
+def test_dry_run_of_a_prune_is_what_the_prune_does(bench: Bench) -> None:
+    a, b, _ = (bench.picture(f"{name}.png", seed) for seed, name in enumerate("abc"))
+    bench.enroll()
+    shutil.copy2(a, bench.photos / "z.png")
+    a.unlink()
+    b.unlink()
+    told = []
+    with bench.open("r") as gallery:
+        enroll(gallery, [open_source(bench.photos)], None, EnrollOptions(dry_run=True, prune=True), told.append)
+    done = bench.enroll(prune=True)
+    assert {os.path.basename(one.file): one.status for one in told} == done
+    assert set(done.values()) == {"moved", "removed", "unchanged"}
 
 
 def test_code_space_is_trained_once_there_are_regions_enough(bench: Bench) -> None:
