@@ -1,4 +1,4 @@
-"""The scan and encode ops as plain programs: under sanitizers, and on arm64 by emulation; equal to the reference."""
+"""The scan, encode and pooling ops as plain programs, under sanitizers and on arm64 by emulation: as the reference."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_claid.ops.cpu import _pool
 from edge_claid.ops.reference import encode as reference_encode
 from edge_claid.ops.reference.scan import CodeScan, code_distances
 
@@ -58,6 +59,11 @@ def scan_command(request, tmp_path_factory):
 @pytest.fixture(scope="module", params=["sanitizers", "arm64"])
 def encode_command(request, tmp_path_factory):
     return command_on(request.param, "encode", tmp_path_factory.mktemp("encode"))
+
+
+@pytest.fixture(scope="module", params=["sanitizers", "arm64"])
+def pool_command(request, tmp_path_factory):
+    return command_on(request.param, "pool", tmp_path_factory.mktemp("pool"))
 
 
 def kernels_of(command: list[str]) -> list[str]:
@@ -131,3 +137,20 @@ def test_encode(encode_command, rows, subspaces, width, threads):
             np.testing.assert_array_equal(found, array, err_msg=kernel)
             start += array.nbytes
         assert start == len(out)
+
+
+@pytest.mark.parametrize("power", [3.0, np.inf])
+@pytest.mark.parametrize(("shape", "tokens"), [((5, 7, 9), (0, 0)), ((3, 19, 28), (16, 23)), ((2, 1, 1), (3, 2))])
+def test_pooling_is_the_same_with_narrow_vectors_and_on_arm64(pool_command, shape, tokens, power):
+    rng = np.random.default_rng(shape)
+    limits = np.array(shape[:0:-1], np.float32)
+    corners = np.sort(rng.random((20, 2, 2)), axis=1) * limits
+    boxes = corners.reshape(20, 4).astype(np.float32)
+    boxes[:2] = [[0, 0, *limits], [*(limits - 0.25), *limits]]
+    values = rng.gamma(1.0, 1.0, shape).astype(np.float32)
+    masks = (rng.random((20, *tokens)) < 0.5).astype(np.uint8)
+    arrays = [np.array([power]), values, boxes, masks]
+    found = np.frombuffer(answer(pool_command, "", [*shape, 20, *tokens], arrays), np.float32)
+    wanted = _pool.pool_boxes(values, boxes, power, masks if all(tokens) else None)
+    assert wanted.std() > 0.01
+    np.testing.assert_array_equal(found.reshape(wanted.shape), wanted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -54,4 +56,4 @@ def pool_boxes(values: np.ndarray, boxes: np.ndarray, power: float, masks: np.nd
 def _token_shares(cells: int, tokens: int) -> np.ndarray:
     """What each token along an axis covers of each cell: (cells, tokens) float64, rows that add up to 1."""
     edges = np.arange(cells + 1, dtype=np.float64) * (tokens / cells)
-    return np.stack([cell_weights(a, b, tokens) / (tokens / cells) for a, b in zip(edges, edges[1:], strict=False)])
+    return np.stack([cell_weights(a, b, tokens) / (tokens / cells) for a, b in pairwise(edges)])

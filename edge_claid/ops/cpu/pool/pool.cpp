@@ -1,28 +1,12 @@
-// RoI pooling of a convolutional map over boxes, or over masks inside boxes: generalised mean and maximum.
-// Mirrors edge_claid/ops/reference/pool.py: cells are weighted by the share of them that a box (and a mask) covers.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
+#include "pool.h"
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <vector>
 
 #include "channel.h"
 
-namespace nb = nanobind;
-
 namespace {
-
-using Map = nb::ndarray<const float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
-using Boxes = nb::ndarray<const float, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
-using Masks = nb::ndarray<const uint8_t, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
-using Output = nb::ndarray<nb::numpy, float, nb::shape<-1, -1>>;
-
-struct Size {
-    int rows, columns;
-};
 
 double covered(double start, double stop, int cell) {
     return std::clamp(std::min(cell + 1.0, stop) - std::max(static_cast<double>(cell), start), 0.0, 1.0);
@@ -79,16 +63,17 @@ std::vector<double> masked_shares(const Region& region, const uint8_t* mask, Siz
     return weights;
 }
 
-std::vector<Region> regions_of(const float* boxes, size_t count, Size cells, const uint8_t* masks, Size tokens) {
-    std::vector<Region> regions(count);
-    for (size_t r = 0; r < count; ++r) {
-        const float* box = boxes + 4 * r;
+std::vector<Region> regions_of(const Asked& asked, Size cells) {
+    std::vector<Region> regions(asked.count);
+    for (size_t r = 0; r < asked.count; ++r) {
+        const float* box = asked.boxes + 4 * r;
         Region& region = regions[r];
         region.across = touched(box[0], box[2], cells.columns);
         region.down = touched(box[1], box[3], cells.rows);
         region.weight = total(region.across.shares) * total(region.down.shares);
-        if (masks == nullptr) continue;
-        region.weights = masked_shares(region, masks + r * tokens.rows * tokens.columns, tokens, cells);
+        if (asked.masks == nullptr) continue;
+        const Size tokens = asked.tokens;
+        region.weights = masked_shares(region, asked.masks + r * tokens.rows * tokens.columns, tokens, cells);
         region.weight = total(region.weights);
     }
     return regions;
@@ -105,8 +90,11 @@ float maximum(const float* channel, int columns, const Region& region) {
     return best;
 }
 
+}  // namespace
+
 // Channel by channel, so that a channel raised to the power stays in the cache for all regions.
-void pool(const float* values, int channels, Size cells, const std::vector<Region>& regions, double power, float* out) {
+void pool(const float* values, int channels, Size cells, const Asked& asked, double power, float* out) {
+    const std::vector<Region> regions = regions_of(asked, cells);
     const size_t channel_size = static_cast<size_t>(cells.rows) * cells.columns, count = regions.size();
     if (std::isinf(power)) {
         for (int c = 0; c < channels; ++c)
@@ -123,28 +111,4 @@ void pool(const float* values, int channels, Size cells, const std::vector<Regio
             means[r * channels + c] = regions[r].weight > 0.0 ? channel.sum(regions[r]) / regions[r].weight : 0.0;
     }
     roots(means.data(), means.size(), power, out);
-}
-
-Output pool_boxes(const Map& values, const Boxes& boxes, double power, const std::optional<Masks>& masks) {
-    const size_t count = boxes.shape(0), channels = values.shape(0);
-    if (masks && (masks->shape(0) != count || masks->shape(1) == 0 || masks->shape(2) == 0))
-        throw nb::value_error("masks must be (R, rows, columns) of tokens, one for every box");
-    float* data = new float[std::max<size_t>(1, count * channels)];
-    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<float*>(p); });
-    {
-        nb::gil_scoped_release release;
-        const Size cells{static_cast<int>(values.shape(1)), static_cast<int>(values.shape(2))};
-        const Size tokens = masks ? Size{static_cast<int>(masks->shape(1)), static_cast<int>(masks->shape(2))} : Size{};
-        const std::vector<Region> regions =
-            regions_of(boxes.data(), count, cells, masks ? masks->data() : nullptr, tokens);
-        pool(values.data(), static_cast<int>(channels), cells, regions, power, data);
-    }
-    return Output(data, {count, channels}, owner);
-}
-
-}  // namespace
-
-NB_MODULE(_pool, m) {
-    m.def("pool_boxes", &pool_boxes, nb::arg("values"), nb::arg("boxes"), nb::arg("power"),
-          nb::arg("masks") = nb::none());
 }
