@@ -75,12 +75,15 @@ class DescriptorSettings:
     smallest_side: boxes are widened to at least this many cells of the map.
     share_16, share_8: weight of the network's maps of stride 16 and 8 beside its last one, which has weight 1; they
     know small things and print better, the last one what a thing is. 0 leaves a map out.
+    mask: pool only over the tokens of a region's mask inside its box. A box that is asked for has no mask and is pooled
+    whole, so it finds masked regions less well.
     """
 
     power: float = 3.0
     smallest_side: float = 1.0
     share_16: float = 1.0
     share_8: float = 0.5
+    mask: bool = False
 
 
 @dataclass(frozen=True)

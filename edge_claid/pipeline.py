@@ -111,8 +111,14 @@ class Pipeline:
             "descriptor_side": networks.descriptor_side,
             "descriptor_growth": networks.descriptor_growth,
             "regions": asdict(self.settings.regions),
-            "pooling": {key: str(value) for key, value in asdict(self.settings.descriptors).items()},
+            "pooling": self._pooling_settings,
         }
+
+    @property
+    def _pooling_settings(self) -> dict[str, str]:
+        told = {key: str(value) for key, value in asdict(self.settings.descriptors).items()}
+        # Galleries from before there was a choice hold box descriptors and keep their id.
+        return told if self.settings.descriptors.mask else {key: told[key] for key in told if key != "mask"}
 
     @cached_property
     def id(self) -> str:
@@ -161,7 +167,7 @@ class Pipeline:
 
     def pool(self, feature_map: FeatureMap, regions: Regions) -> Descriptors:
         """A descriptor of unit norm for every region."""
-        return self._pooling.describe(feature_map, regions.boxes)
+        return self._pooling.describe_regions(feature_map, regions)
 
     def describe_regions(self, frame: Frame) -> Described:
         """Regions of a picture and their descriptors."""

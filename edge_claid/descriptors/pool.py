@@ -1,4 +1,4 @@
-"""Descriptors of regions: pooling of a network's maps over each region's box, the maps' results side by side."""
+"""Descriptors of regions: pooling of a network's maps over each region's box, or over its mask inside the box."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from edge_claid.config import DescriptorSettings
-from edge_claid.records import Descriptors, FeatureMap
+from edge_claid.records import Descriptors, FeatureMap, Regions
 
-PoolBoxes = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+PoolBoxes = Callable[[np.ndarray, np.ndarray, float, np.ndarray | None], np.ndarray]
 
 
 class RegionPooling:
-    """Pools every region's box from the map and normalises.
+    """Pools every region from the map and normalises.
 
     settings: power of the generalised mean and the smallest side of a pooled box, in cells.
     pool_boxes: the op (see edge_claid/ops/reference/pool.py).
@@ -32,24 +32,35 @@ class RegionPooling:
         """Lengths of a descriptor's parts. dims: channels of the map and of its inner maps."""
         return [dims[0], *(dim for dim, share in zip(dims[1:], self.inner_shares, strict=False) if share)]
 
-    def describe(self, feature_map: FeatureMap, boxes: np.ndarray) -> Descriptors:
+    def describe_regions(self, feature_map: FeatureMap, regions: Regions) -> Descriptors:
+        """One descriptor of unit L2 norm a region, over its mask where the settings say so."""
+        if not self._settings.mask:
+            return self.describe(feature_map, regions.boxes)
+        rows, columns = regions.grid
+        masks = np.unpackbits(regions.masks, axis=1, count=rows * columns, bitorder="little")
+        return self.describe(feature_map, regions.boxes, masks.reshape(-1, rows, columns))
+
+    def describe(self, feature_map: FeatureMap, boxes: np.ndarray, masks: np.ndarray | None = None) -> Descriptors:
         """boxes: (R, 4), pixels of the original picture -> one descriptor of unit L2 norm a box.
 
-        Each map's part has a squared norm in proportion to its weight.
+        masks: (R, rows, columns) uint8, the tokens of each region; None pools over whole boxes. Each map's part has a
+        squared norm in proportion to its weight.
         """
         weighted = [(feature_map.values, 1.0), *zip(feature_map.inner, self.inner_shares, strict=False)]
         weighted = [(values, weight) for values, weight in weighted if weight]
         whole = sum(weight for _, weight in weighted)
         parts = [
-            self._pooled(values, feature_map.image_size, boxes) * np.float32(np.sqrt(weight / whole))
+            self._pooled(values, feature_map.image_size, boxes, masks) * np.float32(np.sqrt(weight / whole))
             for values, weight in weighted
         ]
         return Descriptors(np.concatenate(parts, axis=1))
 
-    def _pooled(self, values: np.ndarray, image_size: tuple[int, int], boxes: np.ndarray) -> np.ndarray:
+    def _pooled(
+        self, values: np.ndarray, image_size: tuple[int, int], boxes: np.ndarray, masks: np.ndarray | None
+    ) -> np.ndarray:
         values = np.ascontiguousarray(values, np.float32)
         cells = cells_from_pixels(boxes, values.shape[1:], image_size, self._settings.smallest_side)
-        pooled = self._pool_boxes(values, cells, self._settings.power)
+        pooled = self._pool_boxes(values, cells, self._settings.power, masks)
         return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
 
 

@@ -8,7 +8,7 @@ import pytest
 from edge_claid.config import DescriptorSettings
 from edge_claid.descriptors.pool import RegionPooling
 from edge_claid.ops.reference.pool import pool_boxes
-from edge_claid.records import FeatureMap
+from edge_claid.records import FeatureMap, Regions
 
 BOXES = np.array([[0, 0, 64, 64], [8, 8, 40, 24]], np.float32)
 
@@ -40,3 +40,22 @@ def test_a_share_of_nothing_leaves_the_map_out(maps):
     pooling = RegionPooling(DescriptorSettings(share_16=0.0), pool_boxes)
     assert pooling.parts([7, 5, 3]) == [7, 3]
     assert pooling.describe(maps, BOXES).values.shape == (2, 10)
+
+
+def test_masks_are_pooled_over_where_they_are_asked_for(maps):
+    tokens = np.zeros((2, 4, 4), bool)
+    tokens[0], tokens[1, 1, 1] = True, True
+    packed = np.packbits(tokens.reshape(2, -1), axis=1, bitorder="little")
+    counts = np.zeros(2, np.int32)
+    regions = Regions(BOXES, counts, counts, counts, counts, counts, packed, (4, 4), (64, 64))
+    by_box, by_mask = (
+        RegionPooling(DescriptorSettings(mask=mask), pool_boxes).describe_regions(maps, regions).values
+        for mask in (False, True)
+    )
+    np.testing.assert_array_equal(by_box, RegionPooling(DescriptorSettings(), pool_boxes).describe(maps, BOXES).values)
+    np.testing.assert_allclose(by_mask[0], by_box[0], rtol=1e-6)  # the whole picture is its own box
+    # Token (1, 1) is the cell (1, 1) of the middle map, of which the box holds the right lower quarter.
+    middle = maps.inner[0][:, 1, 1]
+    part = by_mask[1, 7:12]
+    np.testing.assert_allclose(part / np.linalg.norm(part), middle / np.linalg.norm(middle), rtol=1e-5)
+    assert not np.allclose(by_mask[1], by_box[1])
