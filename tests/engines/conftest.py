@@ -17,4 +17,4 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "run
 def quick_settings() -> Settings:
     """Settings under which networks see small pictures."""
     plain = Settings()
-    return replace(plain, networks=replace(plain.networks, vit_side=168, descriptor_side=256))
+    return replace(plain, networks=replace(plain.networks, vit_side=140, descriptor_side=224))

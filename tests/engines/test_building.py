@@ -183,23 +183,23 @@ def test_a_target_that_the_library_does_not_know_is_told(tmp_path, library):
 
 
 def large_network(path: Path) -> Path:
-    """400 MB of weights: its builder takes a while, and memory that a limit is set below."""
-    rows = np.ones((10_000, 10_000), np.float32)
+    """150 MB of weights: its builder takes a while, and memory that a limit is set below."""
+    rows = np.ones((6_200, 6_200), np.float32)
     nodes = [helper.make_node("MatMul", ["image", "weight"], ["map"], name="product")]
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, "height", 10_000])
-    output = helper.make_tensor_value_info("map", TensorProto.FLOAT, ["batch", 3, "height", 10_000])
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, "height", 6_200])
+    output = helper.make_tensor_value_info("map", TensorProto.FLOAT, ["batch", 3, "height", 6_200])
     graph = helper.make_graph(nodes, "large", [image], [output], [numpy_helper.from_array(rows, "weight")])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
     return path
 
 
 def test_a_builder_beyond_its_memory_is_ended_with_advice(tmp_path, library):
-    shapes = {"smallest": [1, 8, 10_000], "usual": [1, 8, 10_000], "largest": [1, 16, 10_000]}
+    shapes = {"smallest": [1, 8, 6_200], "usual": [1, 8, 6_200], "largest": [1, 16, 6_200]}
     request = request_of(large_network(tmp_path / "large.onnx"), tmp_path, shapes=shapes)
     with pytest.raises(
-        OutOfMemoryError, match=r"ran out of memory .*300 MB were allowed.*close what else runs"
+        OutOfMemoryError, match=r"ran out of memory .*200 MB were allowed.*close what else runs"
     ) as caught:
-        builder.run_builder("large", request, 300 << 20)
+        builder.run_builder("large", request, 200 << 20)
     assert caught.value.exit_code == 5
     assert not (tmp_path / ENGINE).exists()
 

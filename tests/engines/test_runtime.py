@@ -12,7 +12,7 @@ import pytest
 from recorded_tensorrt import HostDevice, recorded_flavour, write_engine
 
 from edge_claid.config import NetworkSettings, Settings, load_settings
-from edge_claid.engines import runtime, upkeep
+from edge_claid.engines import opening, runtime, upkeep
 from edge_claid.engines.pictures import own_pictures
 from edge_claid.engines.recipe import recipe
 from edge_claid.engines.runtime import Choice, choose_runtime, network_files, open_networks
@@ -50,6 +50,7 @@ def orin(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "driver", lambda: ORIN)
     monkeypatch.setattr(upkeep, "flavour", lambda name: library)
     monkeypatch.setattr(tensorrt_api, "flavour", lambda name: library)
+    monkeypatch.setattr(opening, "pictures_of", lambda folder: own_pictures()[::3])
     monkeypatch.setattr(runtime, "_gpu", lambda cache_dir: LendingDevice())
     return tmp_path
 
@@ -150,7 +151,7 @@ def test_an_engine_that_was_never_tried_is_tried_by_the_pipeline_before_its_firs
     for name in NAMES:
         tried = read_manifest(orin / "engines" / f"{name}-fp32").verification
         assert tried["status"] == PASSED
-        assert tried["engine"]["pictures"] == 8
+        assert tried["engine"]["pictures"] == 3
     assert told == "tensorrt 10.3.0 at fp32 on sm_87"
     assert f"the networks are run by {told}" in caplog.text
     on_cpu = with_runtime("onnx", quick_settings, vit_variant="fp32")
