@@ -12,13 +12,16 @@ import json
 import os
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from edge_claid.codes.projection import Projection, fit_whitening
+from edge_claid.codes.projection import Projection, fit_whitening, normalised
 from edge_claid.codes.space import CodeSpace
+from edge_claid.config import CodeSettings
 from edge_claid.datasets import open_dataset
 from edge_claid.datasets.dataset import Dataset
 from edge_claid.evaluate.metrics import Ranked, evaluate
@@ -36,24 +39,24 @@ SPLITS = ("own", *HELD_OUT)
 class Trial:
     """Regions of I images, N in all, row for row, and Q queries.
 
-    descriptors: (N, D) float16. starts: (I + 1,). boxes: (N, 4). ids: dataset ids of each image.
-    queries: (Q, D) float32 in the dataset's order. aspects: (Q,) width / height of their boxes, NaN where unknown.
-    halves: which half each query's instance is in, by query id.
-    training: split -> (N,) bool, regions that may be trained on. projections: split -> its whitening.
-    temperature: of the vote for the box, see edge_claid.config.SearchSettings.
+    regions: split -> (N, D) float32, descriptors as that split's whitening projects them. starts: (I + 1,).
+    boxes: (N, 4). ids: dataset ids of each image. queries: split -> (Q, D) float32, likewise, in the dataset's order.
+    aspects: (Q,) width / height of their boxes, NaN where unknown. halves: which half each query's instance is in, by
+    query id. training: split -> (N,) bool, regions that may be trained on.
+    temperature: of the vote for the box, see edge_claid.config.SearchSettings. key: tells trials apart.
     """
 
     dataset: Dataset
-    descriptors: np.ndarray
+    regions: dict[str, np.ndarray]
     starts: np.ndarray
     boxes: np.ndarray
     ids: list[list[str]]
-    queries: np.ndarray
+    queries: dict[str, np.ndarray]
     aspects: np.ndarray
     halves: dict[str, str]
     training: dict[str, np.ndarray]
-    projections: dict[str, Projection]
     temperature: float
+    key: str = ""
 
     def asked(self, split: str) -> Dataset:
         """The dataset with the queries that a split is for."""
@@ -63,25 +66,33 @@ class Trial:
     def rankings(self, space: CodeSpace | Projection, split: str) -> dict[str, list[Ranked]]:
         """Rankings of a split's queries by codes, or by float features where ``space`` is but a projection.
 
-        Scores and boxes as gallery/search.py gives them for all images; boxes for relevant images only, as no figure
-        looks at others.
+        space: over the split's whitened descriptors. Scores and boxes as gallery/search.py gives them for all images;
+        boxes for relevant images only, as no figure looks at others.
         """
-        regions = space.project(self.descriptors)
+        projection = space.projection if isinstance(space, CodeSpace) else space
+        regions = projected(projection, self.regions[split])
         if isinstance(space, CodeSpace):
             regions = space.book.decode(space.book.encode(regions))
             regions /= np.maximum(np.linalg.norm(regions, axis=1, keepdims=True), 1e-6)
         dataset = self.asked(split)
         asked = {query.id for query in dataset.queries}
         rows = [row for row, query in enumerate(self.dataset.queries) if query.id in asked]
-        scores = np.minimum(space.project(self.queries[rows]) @ regions.T, 1.0)
+        scores = np.minimum(projected(projection, self.queries[split][rows]) @ regions.T, 1.0)
         return {
             query.id: self._ranked(query.id, own, None if np.isnan(aspect) else aspect)
             for query, own, aspect in zip(dataset.queries, scores, self.aspects[rows].tolist(), strict=True)
         }
 
+    def error(self, space: CodeSpace, split: str) -> float:
+        """Squared error of features in a code space, relative to their squares: of all, or of those held out."""
+        asked = slice(None) if split == "own" else ~self.training[split]
+        features = projected(space.projection, self.regions[split][asked])
+        lost = features - space.book.decode(space.book.encode(features))
+        return float(np.square(lost).sum() / np.square(features).sum())
+
     def _ranked(self, query: str, scores: np.ndarray, aspect: float | None) -> list[Ranked]:
         relevant = {entry.image for entry in self.dataset.truth.get(query, ()) if not entry.ignore}
-        by_image = np.split(scores, self.starts[1:-1])
+        by_image = [scores[start:stop] for start, stop in pairwise(self.starts.tolist())]
         ranked: list[Ranked] = []
         for image, score in enumerate(image_scores(by_image).tolist()):
             box = None
@@ -100,8 +111,13 @@ class Trial:
         return {name: float(report[name] or 0.0) for name in ("mAP", "mIoU")}
 
 
+def projected(projection: Projection, values: np.ndarray) -> np.ndarray:
+    """What Projection.project gives but for rounding, by a library's quicker product."""
+    return normalised((values - projection.mean) @ projection.matrix)
+
+
 def open_trial(gallery_path: Path, dataset_path: Path, cache: Path | None) -> Trial:
-    """Read the gallery, describe the queries and look at views of its pictures; the last two are kept in ``cache``.
+    """Read the gallery, describe the queries, look at views of its pictures and whiten; kept in ``cache``.
 
     The gallery must hold the dataset's pictures with float descriptors; the dataset's gt.json names instances.
     """
@@ -121,20 +137,20 @@ def open_trial(gallery_path: Path, dataset_path: Path, cache: Path | None) -> Tr
         held = [set().union(*(holds[name] for name in own)) for own in ids]
         images_of = {s: [i for i, h in enumerate(held) if s == "own" or s not in h] for s in SPLITS}
         key = hashlib.sha256(f"{pipeline.id} {len(descriptors)} {len(dataset.queries)}".encode()).hexdigest()
-        known = _cached(cache, key) or _looked_at(dataset, pipeline, files, boxes, images_of, cache, key)
-        codes, temperature = pipeline.settings.codes, pipeline.settings.search.temperature
-    counts = np.array([len(own) for own in boxes])
+        counts = np.array([len(own) for own in boxes])
+        training = {s: np.repeat(np.isin(np.arange(len(images)), images_of[s]), counts) for s in SPLITS}
+        known = _cached(cache, key)
+        if known is None:
+            views = _looked_at(dataset, pipeline, files, boxes, images_of)
+            known = {"key": np.array(key)} | _whitened(descriptors, views, training, pipeline.settings.codes, parts)
+            if cache is not None:
+                np.savez(cache, **known)
+        temperature = pipeline.settings.search.temperature
     starts = np.concatenate([[0], np.cumsum(counts)])
-    training = {s: np.repeat(np.isin(np.arange(len(images)), images_of[s]), counts) for s in SPLITS}
-    projections = {}
-    for split, rows in training.items():
-        within = known[f"within {split}"]
-        projections[split] = fit_whitening(
-            descriptors[rows], codes.width, power=codes.whitening, within=within, parts=parts
-        )
+    regions, queries = ({s: known[f"{what} {s}"] for s in SPLITS} for what in ("regions", "queries"))
     return Trial(
-        dataset, descriptors, starts, np.concatenate(boxes), ids, known["queries"], known["aspects"], halves,
-        training, projections, temperature,
+        dataset, regions, starts, np.concatenate(boxes), ids, queries, known["aspects"], halves, training, temperature,
+        key[:16],
     )  # fmt: skip
 
 
@@ -175,22 +191,34 @@ def _looked_at(
     files: list[str],
     boxes: list[np.ndarray],
     images_of: dict[str, list[int]],
-    cache: Path | None,
-    key: str,
 ) -> dict[str, np.ndarray]:
     """Descriptors of the queries, and per split the scatter of regions over views of 64 of its training pictures."""
     described = describe_queries(dataset, pipeline)
     queries = [described[query.id] for query in dataset.queries]
     aspects = [np.nan if query.aspects is None else query.aspects[0] for query in queries]
-    known = {"key": np.array(key), "queries": np.concatenate([query.values for query in queries])}
-    known["aspects"] = np.array(aspects, np.float64)
+    views = {"queries": np.concatenate([query.values for query in queries]), "aspects": np.array(aspects, np.float64)}
     codes = pipeline.settings.codes
     for split, images in images_of.items():
         print(f"views of pictures to train on: {split}", file=sys.stderr, flush=True)
         spread = np.unique(np.linspace(0, len(images) - 1, codes.views).round().astype(int))
         within = pipeline.view_scatter(((files[images[i]], boxes[images[i]]) for i in spread), codes.views_each)
         assert within is not None
-        known[f"within {split}"] = within
-    if cache is not None:
-        np.savez(cache, **known)
-    return known
+        views[f"within {split}"] = within
+    return views
+
+
+def _whitened(
+    descriptors: np.ndarray,
+    views: dict[str, np.ndarray],
+    training: dict[str, np.ndarray],
+    codes: CodeSettings,
+    parts: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """Regions and queries as each split's whitening projects them, and the queries' aspects."""
+    found = {"aspects": views["aspects"]}
+    for split, rows in training.items():
+        within = views[f"within {split}"]
+        whitening = fit_whitening(descriptors[rows], codes.width, power=codes.whitening, within=within, parts=parts)
+        found[f"regions {split}"] = whitening.project(descriptors)
+        found[f"queries {split}"] = whitening.project(views["queries"])
+    return found

@@ -16,6 +16,7 @@ from edge_claid.codes.pq import (
     refine_centroids,
     training_rows,
 )
+from edge_claid.errors import UsageError
 
 # Measured by tools/bench_opq.py (10,000 x 384, M = 8, ten rotations): one round a rotation ends at an error of 0.279,
 # two at 0.273; ten final rounds end where twenty-five do.
@@ -24,16 +25,24 @@ FINAL_ROUNDS = 10
 
 
 def train_opq(
-    values: np.ndarray, subspaces: int, iterations: int = 10, seed: int = 0, final_rounds: int = FINAL_ROUNDS
+    values: np.ndarray,
+    subspaces: int,
+    iterations: int = 10,
+    seed: int = 0,
+    final_rounds: int = FINAL_ROUNDS,
+    start: np.ndarray | None = None,
 ) -> CodeBook:
     """Train an optimised product quantiser.
 
     values: (N, D) float32 descriptors, N >= 256. subspaces: M, divides D. iterations: rotations.
-    final_rounds: of k-means after the last rotation. The same values and seed give the same code book.
-    Raises UsageError for too few rows, NaN, or an M that does not divide D.
+    final_rounds: of k-means after the last rotation. start: (D, D) orthogonal, the rotation to begin from; the
+    parametric one where none is given. The same values and seed give the same code book.
+    Raises UsageError for too few rows, NaN, an M that does not divide D, or a start of another shape.
     """
     values = training_rows(values, subspaces, seed)
-    rotation = parametric_rotation(values, subspaces)
+    if start is not None and start.shape != (values.shape[1],) * 2:
+        raise UsageError(f"the rotation to start from is {start.shape}; descriptors have {values.shape[1]} dimensions")
+    rotation = parametric_rotation(values, subspaces) if start is None else np.ascontiguousarray(start, np.float32)
     rotated = values @ rotation
     centroids = first_centroids(rotated, subspaces, seed)
     for _ in range(iterations):

@@ -71,6 +71,17 @@ def test_rotation_is_orthogonal_and_lowers_the_error():
     assert error(optimised) < 0.9 * error(plain)
 
 
+def test_training_may_start_from_another_rotation():
+    drawn = np.linalg.qr(np.random.default_rng(7).normal(size=(32, 32)))[0]
+    unturned = train_opq(VALUES, 4, iterations=0, start=drawn)
+    np.testing.assert_allclose(unturned.rotation, drawn, atol=1e-6)
+    turned = train_opq(VALUES, 4, iterations=10, start=drawn)
+    np.testing.assert_allclose(turned.rotation @ turned.rotation.T, np.eye(32), atol=1e-5)
+    assert error(turned) < 0.95 * error(unturned)
+    with pytest.raises(UsageError, match="start from is \\(8, 8\\).*32 dimensions"):
+        train_opq(VALUES, 4, start=np.eye(8))
+
+
 def test_error_is_at_most_that_of_nanopq():
     peer = nanopq.OPQ(M=4, verbose=False)
     peer.fit(VALUES, parametric_init=True, seed=1)

@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 for folder in (HERE.parents[1] / "tools", HERE.parent / "cli"):
     sys.path.insert(0, str(folder))
 
-from codebook_trial import Trial, split_instances  # noqa: E402
+from codebook_trial import SPLITS, Trial, split_instances  # noqa: E402
 from learn_world import make_gallery  # noqa: E402
 
 from edge_claid import ops  # noqa: E402
@@ -42,10 +42,13 @@ def trial_of(gallery: Gallery) -> Trial:
         tuple(Query(f"q{row}", images[0].path, ((0.0, 0.0, 8.0, 4.0),)) for row in ASKED),
         {f"q{row}": tuple(Truth(image.path, (0.0, 0.0, 9.0, 9.0)) for image in images[1:]) for row in ASKED},
     )
+    regions = dict.fromkeys(SPLITS, descriptors.astype(np.float32))
+    queries = dict.fromkeys(SPLITS, regions["own"][list(ASKED)])
+    training = {split: np.arange(len(descriptors)) % 3 != number for number, split in enumerate(SPLITS)}
     return Trial(
-        dataset, descriptors, np.concatenate([[0], np.cumsum([len(own) for own in boxes])]), np.concatenate(boxes),
-        [[image.path] for image in images], descriptors[list(ASKED)].astype(np.float32), np.array([2.0, np.nan, 2.0]),
-        {"q3": "first", "q40": "second", "q101": "first"}, {}, {}, SearchSettings().temperature,
+        dataset, regions, np.concatenate([[0], np.cumsum([len(own) for own in boxes])]), np.concatenate(boxes),
+        [[image.path] for image in images], queries, np.array([2.0, np.nan, 2.0]),
+        {"q3": "first", "q40": "second", "q101": "first"}, training, SearchSettings().temperature,
     )  # fmt: skip
 
 
@@ -55,7 +58,7 @@ def test_rankings_are_those_of_a_search(gallery: Gallery) -> None:
     search = GallerySearch(gallery, ops.load().code_scan)
     for row, query in enumerate(rankings):
         aspects = None if np.isnan(trial.aspects[row]) else trial.aspects[row : row + 1].astype(np.float32)
-        hits = {hit.image: hit for hit in search.query(Descriptors(trial.queries[row : row + 1], aspects), k=0)}
+        hits = {hit.image: hit for hit in search.query(Descriptors(trial.queries["own"][row : row + 1], aspects), k=0)}
         assert len(rankings[query]) == len(hits) > 100
         for image, score, box in rankings[query]:
             assert score == pytest.approx(hits[image].score, abs=1e-4)
@@ -86,13 +89,51 @@ def test_instances_of_each_source_are_dealt_out_and_their_pictures_known() -> No
     assert alone == {"q1": "first", "q2": "second", "q3": "first"}
 
 
+def test_the_error_is_of_regions_that_were_not_trained_on(gallery: Gallery) -> None:
+    trial, space = trial_of(gallery), gallery.space
+    features = space.project(gallery.descriptors(10**6))
+    lost = np.square(features - space.book.decode(space.book.encode(features))).sum(axis=1)
+    assert trial.error(space, "own") == pytest.approx(lost.sum() / len(features), rel=1e-3)
+    held = ~trial.training["first"]
+    assert trial.error(space, "first") == pytest.approx(lost[held].mean(), rel=1e-3)
+    assert trial.error(space, "first") != pytest.approx(trial.error(space, "own"), rel=1e-3)
+
+
+def test_a_run_that_is_out_of_time_goes_on_where_it_was(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="learning needs torch: pip install 'edge-claid[learn]'")
+    import compare_codebooks as tool
+
+    asked = []
+
+    def recorded(trial: Trial, train: object, length: int, seed: int, rows: int) -> dict[str, dict[str, float]]:
+        asked.append((seed, length, train))
+        return {split: {"mAP": 0.5, "seed": seed} for split in ("own", "held out")}
+
+    monkeypatch.setattr(tool, "measured", recorded)
+    monkeypatch.setitem(tool.PARTS, "methods", tool.Part({"a": "A", "b": "B"}, (4, 8), 2))
+    trial, known, left = trial_of(gallery), {}, float("inf")
+    first = tool.filled(trial, "methods", known, 10, left)
+    for _ in range(3):
+        known = next(first)
+    with pytest.raises(TimeoutError):
+        list(tool.filled(trial, "methods", known, 10, 0.0))
+    whole = list(tool.filled(trial, "methods", known, 10, left))[-1]
+    assert asked == [(seed, length, train) for seed in (0, 1) for length in (4, 8) for train in "AB"]
+    assert [[own["seed"] for own in row["own"]] for row in whole["rows"]] == [[0, 1]] * 4
+    assert not list(tool.filled(trial, "methods", whole, 10, 0.0))
+    assert len(list(tool.filled(trial, "methods", whole, 11, left))) == 8  # other rows: nothing of it can be kept
+
+
 def test_tables_give_mean_and_spread_of_the_seeds() -> None:
     pytest.importorskip("torch", reason="learning needs torch: pip install 'edge-claid[learn]'")
     from compare_codebooks import markdown
 
-    figures = [{"mAP": 0.5, "mIoU": 0.3, "float mAP": 0.6}, {"mAP": 0.6, "mIoU": 0.3}]
-    row = {"method": "OPQ", "bytes": 8, "own": figures, "held out": figures[::-1], "seconds": [1.0, 1.0]}
+    figures = [
+        {"mAP": 0.5, "mIoU": 0.3, "error": 0.4, "float mAP": 0.6},
+        {"mAP": 0.6, "mIoU": 0.3, "error": 0.4},
+    ]
+    row = {"method": "OPQ", "bytes": 8, "own": figures, "held out": [dict(own) for own in figures[::-1]]}
     row["held out"][0]["float mAP"] = 0.55
-    text = markdown({"8 bytes": {"trained on": 8000, "rows": [row]}})
-    assert "| 8 | OPQ | 0.550 ± 0.050 | 0.300 ± 0.000 | 0.550 |" in text
-    assert "| 8 | OPQ | 0.550 ± 0.050 | 0.300 ± 0.000 | 0.600 |" in text
+    text = markdown({"methods": {"trained on": 8000, "rows": [row]}})
+    assert "| 8 | OPQ | 0.550 ± 0.050 | 0.300 ± 0.000 | 0.400 ± 0.000 | 0.550 |" in text
+    assert "| 8 | OPQ | 0.550 ± 0.050 | 0.300 ± 0.000 | 0.400 ± 0.000 | 0.600 |" in text
