@@ -78,7 +78,7 @@ def test_training_may_start_from_another_rotation():
     turned = train_opq(VALUES, 4, iterations=10, start=drawn)
     np.testing.assert_allclose(turned.rotation @ turned.rotation.T, np.eye(32), atol=1e-5)
     assert error(turned) < 0.95 * error(unturned)
-    with pytest.raises(UsageError, match="start from is \\(8, 8\\).*32 dimensions"):
+    with pytest.raises(UsageError, match=r"start from is \(8, 8\).*32 dimensions"):
         train_opq(VALUES, 4, start=np.eye(8))
 
 
