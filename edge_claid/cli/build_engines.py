@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from edge_claid.config import load_settings
 from edge_claid.engines.build import Engine, Order, build_engine
 from edge_claid.engines.choosing import choose
 from edge_claid.engines.opening import try_engine
-from edge_claid.engines.recipe import recipe
+from edge_claid.engines.recipe import Recipe, recipe
 from edge_claid.errors import UsageError
 from edge_claid.models import open_network
 
@@ -55,13 +56,12 @@ def build_engines(
     settings = load_settings()
     networks = model or [settings.networks.vit, settings.networks.descriptor]
     recipes = [recipe(name) for name in networks]
-    for known in recipes:
-        known.checked_precision(precision)
-    for known in recipes:
+    precisions = [_precision_of(known, recipes, precision, named=model is not None) for known in recipes]
+    for known, own_precision in zip(recipes, precisions, strict=True):
         order = Order(
             network=open_network(known.network, layer=known.layer),
             recipe=known,
-            precision=known.checked_precision(precision),
+            precision=own_precision,
             library=chosen.library,
             targets=chosen.targets,
             here=chosen.here,
@@ -72,6 +72,14 @@ def build_engines(
         )
         with _Told(f"{order.network.name} at {order.precision}") as told:
             _print(build_engine(order, told.progress, try_engine(order)), json)
+
+
+def _precision_of(known: Recipe, every: Sequence[Recipe], asked: str | None, *, named: bool) -> str:
+    """The precision asked for; a network that was not named and lacks it is built at its first, which is told."""
+    if not named and asked not in (None, *known.precisions) and any(asked in other.precisions for other in every):
+        typer.echo(f"{known.network} has no {asked}: it is built at {known.precisions[0]}", err=True)
+        return known.precisions[0]
+    return known.checked_precision(asked)
 
 
 def _targets(text: str | None) -> tuple[str, ...]:

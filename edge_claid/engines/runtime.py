@@ -161,6 +161,9 @@ def _engine_of(name: str, layer: int | None, precision: str, known: list[State])
     from edge_claid.engines.upkeep import RUNS
     from edge_claid.runners.engine_file import FAILED, PASSED
 
+    with contextlib.suppress(UsageError):  # a network of one's own may have no recipe, and then has no engine
+        # A precision that a network does not have is no wish for it.
+        precision = precision if precision in recipe(name).precisions else ""
     rebuild = f"edge-claid build-engines --model {name}" + (f" --precision {precision}" if precision else "")
     usable, reasons = [], []
     for state in known:

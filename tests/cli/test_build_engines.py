@@ -72,7 +72,12 @@ def rtx():
 
 
 def test_a_precision_or_network_that_no_recipe_has_is_told(tmp_path, rtx):
+    done = run(tmp_path, "build-engines", "--target", "sm_86", "--precision", "bf16")
+    assert (done.returncode, "is not built at bf16" in done.stderr) == (2, True)
     done = run(tmp_path, "build-engines", "--target", "sm_86", "--precision", "fp8")
+    assert (done.returncode, "sm_86 cannot multiply fp8" in done.stderr) == (2, True)
+    assert "efficientnet-lite0 has no fp8: it is built at fp16" in done.stderr
+    done = run(tmp_path, "build-engines", "--target", "sm_89", "--precision", "fp8", "--model", "efficientnet-lite0")
     assert (done.returncode, "is not built at fp8" in done.stderr) == (2, True)
     done = run(tmp_path, "build-engines", "--target", "sm_86", "--model", "no-such")
     assert (done.returncode, "no recipe for no-such" in done.stderr) == (2, True)
