@@ -244,7 +244,7 @@ class Bench:
         """Answers with the object shown in a box of a picture."""
         with WatchedGallery(str(self.gallery), self.pipeline, ops.load().code_scan) as watched:
             target = target_from_picture(self.pipeline, frame, box, "object")
-            namer = finder_of([target], watched.holdings, self.settings, self.threshold)
+            namer = finder_of([target], self.settings, self.threshold)
             return answers(clip, step, self.looker, watched, namer, self.settings)
 
     def recognise(self, clip: Path, gallery: Path, step: int, rate: float | None = None) -> list:

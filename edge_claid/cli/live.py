@@ -19,7 +19,7 @@ from edge_claid.frames import open_stream
 
 if TYPE_CHECKING:
     # The loop needs the networks' runtime, which takes seconds that other verbs need not wait.
-    from edge_claid.live import Lookup, Sink, Threshold, WatchedGallery
+    from edge_claid.live import Lookup, Sink, Threshold
     from edge_claid.live.lookup import Namer
 
 WHOLE = "all"  # a --box that stands for the whole picture
@@ -68,7 +68,7 @@ def live(
         if not watched.holdings.items and not sought:
             typer.echo(f"gallery {gallery} is empty: enrol pictures into it; they appear here at once", err=True)
         threshold = Threshold(match or settings.match, settings.expected_odds, false_alarms_per_hour)
-        namer = _namer(pipeline, watched, sought, threshold)
+        namer = _namer(pipeline, sought, threshold)
         stream = stack.enter_context(open_stream(source, max_reconnects=max_reconnects))
         count = workers or settings.workers or usable_cores()
         looker = PipelineLooker(pipeline, vit_side)
@@ -119,7 +119,6 @@ def _sinks(json: bool, save: Path | None, show: bool, stop: Any) -> list[Sink]:
 
 def _namer(
     pipeline: Any,
-    watched: WatchedGallery,
     sought: Sequence[tuple[str, tuple[float, ...] | None]],
     threshold: Threshold,
 ) -> Namer:
@@ -129,7 +128,7 @@ def _namer(
     if not sought:
         return Recogniser(pipeline.settings.live, threshold)
     targets = [target_from_picture(pipeline, picture, corners) for picture, corners in sought]
-    return finder_of(targets, watched.holdings, pipeline.settings.live, threshold)
+    return finder_of(targets, pipeline.settings.live, threshold)
 
 
 def _run(lookup: Lookup) -> None:

@@ -1,8 +1,9 @@
 """How likely a score means a true match, learned from the gallery's own pictures.
 
-What is judged is a picture's best score for an item, as a frame of a stream is judged. False side: the best scores of
-pictures for items they do not show (of other labels; where nothing is labelled, for other pictures). True side:
-augmented views of a picture, scored for that picture's own item. Nothing is annotated for it.
+What is judged in a frame of a stream is the best standing of an item (see ``edge_claid.gallery.naming``), in a search
+the score of an image. False side: the best of pictures for items they do not show (of other labels; where nothing is
+labelled, for other pictures). True side: augmented views of a picture, judged for that picture's own item. Nothing is
+annotated for it.
 
 Two things keep this honest. A gallery holds pairs of pictures of one thing that no label tells of: the false side is a
 Gumbel distribution through the lower quantiles of the scores, which such pairs do not move. And a thing is met in other
@@ -22,7 +23,8 @@ import numpy as np
 from edge_claid.errors import EdgeClaidError
 from edge_claid.gallery import calibration
 from edge_claid.gallery.calibration import Calibration
-from edge_claid.gallery.region_lookup import look_up
+from edge_claid.gallery.naming import Items, item_scores
+from edge_claid.gallery.region_lookup import looking
 from edge_claid.gallery.roots import all_roots
 from edge_claid.gallery.rows import ImageRow
 from edge_claid.gallery.search import GallerySearch
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 PICTURES, VIEWS = 48, 2  # pictures of the gallery that are looked at, and augmented views of each
 QUERIES = 6  # regions of a view that stand for queries of a search
+NEAREST = 4  # as LiveSettings.nearest
 
 
 class ViewDescriber(Protocol):
@@ -46,13 +49,13 @@ def calibrate(
 ) -> dict[str, Calibration]:
     """Measure both sides on pictures spread evenly over the gallery; frames, queries: what each will be scored with.
 
-    Gives the curves "frame" (a picture's best score for an item) and "search" (an image's score for one region as a
+    Gives the curves "frame" (a picture's best standing for an item) and "search" (an image's score for one region as a
     query); one is missing where too few pictures can be read.
     """
     rows = list(gallery.images())
     labels = {row.id: row.label for row in rows}
-    items = namable(labels)
-    chosen = _spread([row for row in rows if row.id in items], PICTURES // 2)
+    items = Items.of(labels)
+    chosen = _spread([row for row in rows if row.id in items.key_of], PICTURES // 2)
     taken = {row.id for row in chosen}
     chosen += _spread([row for row in rows if row.id not in taken], PICTURES - len(chosen))
     places = {root.id: root.location for root in all_roots(gallery)}
@@ -61,11 +64,11 @@ def calibrate(
     sides: dict[str, tuple[list[float], list[float]]] = {"frame": ([], []), "search": ([], [])}
     for row, seen in zip(chosen, pipeline.described_views(pictures, VIEWS), strict=True):
         for view in () if seen is None else seen[1:]:
-            own, others = _scores(frames, view, row.id, labels, items)
-            sides["frame"][0].extend(own.max(axis=0))
-            sides["frame"][1].extend([others.max()] if others.size else ())
+            named, misnamed = _standings(frames, view, items.key_of.get(row.id), items)
+            sides["frame"][0].extend(named)
+            sides["frame"][1].extend(misnamed)
             some = view[np.unique(np.linspace(0, len(view) - 1, QUERIES).round().astype(int))]
-            own, others = _scores(queries, some, row.id, labels, set(labels))
+            own, others = _scores(queries, some, row.id, labels)
             sides["search"][0].extend(own.ravel())
             sides["search"][1].extend(others.max(axis=1) if others.size else ())
     found = {}
@@ -95,24 +98,30 @@ def calibrated(
     return curves.get("frame")
 
 
-def namable(labels: Mapping[int, str | None]) -> set[int]:
-    """Images whose items can be announced: those with a label, or all where none has one."""
-    labelled = {image for image, label in labels.items() if label}
-    return labelled or set(labels)
-
-
 def _spread(rows: list[ImageRow], count: int) -> list[ImageRow]:
     places = np.unique(np.linspace(0, len(rows) - 1, max(count, 0)).round().astype(int)) if rows else ()
     return [rows[place] for place in places]
 
 
+def _standings(
+    search: GallerySearch, regions: np.ndarray, own: str | None, items: Items
+) -> tuple[list[float], list[float]]:
+    """Best standings of the regions (R, D) of one picture: for its own item, and for any other; none or one of each."""
+    found = item_scores(search, regions, items, NEAREST, also=() if own is None else (own,))
+    if found is None:
+        return [], []
+    best = dict(zip(found.items, found.standings.max(axis=0).tolist(), strict=True))
+    others = [standing for key, standing in best.items() if key != own]
+    return [best[own]] if own in best else [], [max(others)] if others else []
+
+
 def _scores(
-    search: GallerySearch, queries: np.ndarray, image_id: int, labels: Mapping[int, str | None], items: set[int]
+    search: GallerySearch, queries: np.ndarray, image_id: int, labels: Mapping[int, str | None]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of queries (Q, D) cut from an image: for it, (Q, 0 or 1), and for images of other items, (Q, n)."""
-    own = [image_id] if image_id in items else []
     label = labels.get(image_id)
-    other = {image for image in items if image != image_id and (not label or labels[image] != label)}
-    matches = look_up(search, queries, k=2, also=own, only=other)
-    is_own = np.isin(matches.image_ids, own)
-    return matches.scores[:, is_own], matches.scores[:, ~is_own]
+    other = {image for image in labels if image != image_id and (not label or labels[image] != label)}
+    with looking(search, queries) as looked:
+        if looked is None:
+            return np.empty((len(queries), 0)), np.empty((len(queries), 0))
+        return looked.scores_of([image_id]).scores, looked.matches(2, other).scores

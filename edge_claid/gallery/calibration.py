@@ -12,7 +12,7 @@ import numpy as np
 from edge_claid.gallery import identity
 from edge_claid.gallery.store import Gallery
 
-VERSION = 1
+VERSION = 2
 FEWEST_TRUE, FEWEST_WRONG = 4, 12  # scores of either side under which nothing is said
 SAMPLES = 200  # points each side of a curve is fitted on
 GROWTH = 2.0  # a gallery that has grown by this factor is calibrated anew: its best wrong score has risen
@@ -21,7 +21,7 @@ _META = "calibration"
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores to probabilities.
+    """Scores, or standings (see ``naming``), to probabilities.
 
     slope, centre: of the logistic curve of a true match, at even odds that the thing is in the picture at all.
     place, spread: of the Gumbel distribution of a picture's best wrong score. true, false: scores it was fitted on.

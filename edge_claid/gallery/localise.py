@@ -16,12 +16,13 @@ def image_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
 
     At most 1. Where an image has fewer regions, its last one counts for those that are missing.
     """
-    best = np.empty((len(scores), len(BEST_WEIGHTS)))
-    for row, own in enumerate(scores):
-        top = np.sort(own)[: -len(BEST_WEIGHTS) - 1 : -1]
-        best[row, : len(top)] = top
-        best[row, len(top) :] = top[-1]
-    return best @ (BEST_WEIGHTS / BEST_WEIGHTS.sum())
+    counts = np.fromiter(map(len, scores), np.int64, len(scores))
+    width = len(BEST_WEIGHTS)
+    table = np.full((len(scores), max(int(counts.max()), width)), -np.inf)
+    table[np.arange(table.shape[1]) < counts[:, None]] = np.concatenate(scores)
+    best = -np.sort(-np.partition(table, table.shape[1] - width, axis=1)[:, -width:], axis=1)
+    last = best[np.arange(len(best)), np.minimum(counts, width) - 1]
+    return np.where(np.isfinite(best), best, last[:, None]) @ (BEST_WEIGHTS / BEST_WEIGHTS.sum())
 
 
 # What a box's shape counts: score lost where it is e times wider, for its height, than the query's box, or e times

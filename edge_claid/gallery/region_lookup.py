@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from edge_claid.gallery.localise import BEST_WEIGHTS
+from edge_claid.gallery.positions import Positions
+from edge_claid.gallery.scorers import Scored
 from edge_claid.gallery.search import GallerySearch
 
 
@@ -22,40 +24,68 @@ class Matches:
     scores: np.ndarray
 
 
-def look_up(
-    search: GallerySearch,
-    queries: np.ndarray,
-    k: int,
-    most: int = 48,
-    also: Sequence[int] = (),
-    only: Collection[int] | None = None,
-) -> Matches:
-    """Score queries against the k images nearest to each of them, and images asked for by id.
+@dataclass(frozen=True)
+class Nearest:
+    """The images that each query resembles most, best first as the scan ranks them.
 
-    queries: (Q, D) descriptors. most: images in all; the nearest of any query come first. also: ids of images that are
-    scored whatever the scan says; ids that are not searched are left out. only: ids to search among, all where None.
+    image_ids: (Q, k) int64, k at most the images that are searched. scores: (Q, k) float64, as in ``Matches``.
     """
-    with search.scoring() as (positions, scorer):
-        if scorer is None or not len(queries) or not len(search):
-            return Matches(np.empty(0, np.int64), np.empty((len(queries), 0)))
-        near = scorer.nearest_images(queries, min(k, len(search)), None if only is None else positions.of_ids(only))
+
+    image_ids: np.ndarray
+    scores: np.ndarray
+
+
+class Looked:
+    """The regions of one picture held against a gallery; made by ``looking``."""
+
+    def __init__(self, positions: Positions, scored: Scored, count: int, images: int) -> None:
+        self._positions, self._scored, self._count, self._images = positions, scored, count, images
+
+    def nearest(self, k: int) -> Nearest:
+        """The k images that each query resembles most, each with its score."""
+        near = self._scored.nearest(min(k, self._images))
+        near = near[:, (near >= 0).all(axis=0)]
+        return Nearest(self._positions.image_ids[near], self._scored.image_scores(near))
+
+    def matches(self, k: int, only: Collection[int] | None = None, most: int = 48) -> Matches:
+        """All queries against the images that any of them resembles.
+
+        k: nearest images of each query. only: ids to search among, all where None. most: images in all; the nearest of
+        any query come first.
+        """
+        allowed = None if only is None else self._positions.of_ids(only)
+        near = self._scored.nearest(min(k, self._images), allowed)
         # Column by column: the nearest image of every query, then every second one, until there are enough.
         ordered = near.T.ravel()
         _, first = np.unique(ordered, return_index=True)
         images = ordered[np.sort(first)]
-        images = images[images >= 0][:most]
-        asked = np.flatnonzero(positions.of_ids(also)) if len(also) else np.empty(0, np.int64)
-        images = np.union1d(images, asked)
+        return self._against(images[images >= 0][:most])
+
+    def scores_of(self, image_ids: Collection[int]) -> Matches:
+        """All queries against these images; ids that are not searched are left out."""
+        return self._against(np.flatnonzero(self._positions.of_ids(image_ids)))
+
+    def _against(self, images: np.ndarray) -> Matches:
         if not len(images):
+            return Matches(np.empty(0, np.int64), np.empty((self._count, 0)))
+        scores = self._scored.image_scores(np.broadcast_to(images, (self._count, len(images))))
+        return Matches(self._positions.image_ids[images], scores)
+
+
+@contextlib.contextmanager
+def looking(search: GallerySearch, queries: np.ndarray) -> Iterator[Looked | None]:
+    """Hold (Q, D) descriptors against the gallery; None where there are none, or nothing is searched.
+
+    The gallery as it is searched does not change while the block runs.
+    """
+    with search.scoring() as (positions, scorer):
+        ready = scorer is not None and len(queries) and len(search)
+        yield Looked(positions, scorer.scored(queries), len(queries), len(search)) if scorer and ready else None
+
+
+def look_up(search: GallerySearch, queries: np.ndarray, k: int, most: int = 48) -> Matches:
+    """Score (Q, D) descriptors against the k images nearest to each of them; most: images in all."""
+    with looking(search, queries) as looked:
+        if looked is None:
             return Matches(np.empty(0, np.int64), np.empty((len(queries), 0)))
-        rows = [scorer.region_scores(query, images) for query in queries]
-        scores = [image_scores_of(np.stack(own)) for own in zip(*rows, strict=True)]
-        return Matches(positions.image_ids[images], np.stack(scores, axis=1))
-
-
-def image_scores_of(region_scores: np.ndarray) -> np.ndarray:
-    """One image's score for each of many queries, as ``localise.image_scores`` gives it: (Q, R) to (Q,) float64."""
-    count = min(region_scores.shape[1], len(BEST_WEIGHTS))
-    best = np.sort(region_scores, axis=1)[:, : -count - 1 : -1].astype(np.float64)
-    padded = np.pad(best, ((0, 0), (0, len(BEST_WEIGHTS) - count)), mode="edge")
-    return padded @ (BEST_WEIGHTS / BEST_WEIGHTS.sum())
+        return looked.matches(k, most=most)

@@ -12,7 +12,10 @@ import numpy as np
 
 from edge_claid.codes.projection import Projection
 from edge_claid.codes.space import CodeSpace
+from edge_claid.gallery.localise import BEST_WEIGHTS, image_scores
 from edge_claid.gallery.positions import Positions
+
+MOST_SCORES = 1 << 23  # scores of regions held at once: 32 MB
 
 
 class Scorer(Protocol):
@@ -36,6 +39,19 @@ class Scorer(Protocol):
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
         """Scores of all regions of each of these images, each (R,)."""
+
+    def scored(self, queries: np.ndarray) -> Scored:
+        """The (Q, D) queries of one picture made ready, for several questions about them; until the next change."""
+
+
+class Scored(Protocol):
+    """The regions of a gallery as Q queries score them."""
+
+    def nearest(self, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        """As ``Scorer.nearest_images``."""
+
+    def image_scores(self, images: np.ndarray) -> np.ndarray:
+        """Scores of images as a search gives them: positions (Q, C), of each query its own, to (Q, C) float64."""
 
 
 class CodeScorer:
@@ -70,6 +86,21 @@ class CodeScorer:
         cosines = (1.0 + norms - distances) / (2.0 * np.sqrt(np.maximum(norms, 1e-12)))
         return np.split(np.minimum(cosines, 1.0), np.cumsum(stops - starts)[:-1])
 
+    def scored(self, queries: np.ndarray) -> Scored:
+        return _CodeScored(self, queries)
+
+
+class _CodeScored:
+    def __init__(self, scorer: CodeScorer, queries: np.ndarray) -> None:
+        self._scorer, self._queries = scorer, queries
+
+    def nearest(self, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        return self._scorer.nearest_images(self._queries, k, allowed)
+
+    def image_scores(self, images: np.ndarray) -> np.ndarray:
+        each = zip(self._queries, images, strict=True)
+        return np.stack([image_scores(self._scorer.region_scores(query, own)) for query, own in each])
+
 
 class FloatScorer:
     """Scores by float descriptors, projected; exact, and for galleries that have no codes yet."""
@@ -86,13 +117,13 @@ class FloatScorer:
         """Nothing to do: the positions say who is live."""
 
     def nearest_images(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        usable = np.flatnonzero(self._positions.live if allowed is None else self._positions.live & allowed)
-        found = np.full((len(queries), k), -1, np.int64)
-        for row, projected in enumerate(self.projection.project(queries)):
-            best = np.maximum.reduceat(self._values() @ projected, self._positions.starts[:-1])[usable]
-            order = np.argsort(-best, kind="stable")[:k]
-            found[row, : len(order)] = usable[order]
-        return found
+        at_once = max(1, MOST_SCORES // max(len(self._values()), 1))
+        parts = [queries[start : start + at_once] for start in range(0, len(queries), at_once)]
+        found = [self.scored(part).nearest(k, allowed) for part in parts]
+        return np.concatenate(found) if found else np.empty((0, k), np.int64)
+
+    def scored(self, queries: np.ndarray) -> Scored:
+        return _FloatScored(self._positions, self._values() @ self.projection.project(queries).T)
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
         values, starts = self._values(), self._positions.starts
@@ -104,3 +135,33 @@ class FloatScorer:
         if len(self._parts) > 1:
             self._parts = [np.concatenate(self._parts)]
         return self._parts[0]
+
+
+class _FloatScored:
+    """scores: (N, Q) float32, of all regions in the order of positions."""
+
+    def __init__(self, positions: Positions, scores: np.ndarray) -> None:
+        self._positions, self._scores = positions, scores
+
+    def nearest(self, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        usable = np.flatnonzero(self._positions.live if allowed is None else self._positions.live & allowed)
+        best = np.maximum.reduceat(self._scores, self._positions.starts[:-1], axis=0)[usable].T
+        order = np.argsort(-best, axis=1, kind="stable")[:, :k]
+        found = np.full((self._scores.shape[1], k), -1, np.int64)
+        found[:, : order.shape[1]] = usable[order]
+        return found
+
+    def image_scores(self, images: np.ndarray) -> np.ndarray:
+        starts = self._positions.starts
+        # Many queries ask for the same images: each image's regions are looked at once for all of them.
+        wanted, places = np.unique(images, return_inverse=True)
+        table = np.stack([_best_three(self._scores[starts[i] : starts[i + 1]]) for i in wanted], axis=1)
+        return np.take_along_axis(table, places.reshape(images.shape), axis=1)
+
+
+def _best_three(scores: np.ndarray) -> np.ndarray:
+    """``image_scores`` of one image for many queries: (R, Q) to (Q,) float64."""
+    width = min(len(scores), len(BEST_WEIGHTS))
+    best = -np.sort(-np.partition(scores, len(scores) - width, axis=0)[len(scores) - width :], axis=0)
+    best = np.pad(best.astype(np.float64), ((0, len(BEST_WEIGHTS) - width), (0, 0)), mode="edge")
+    return (BEST_WEIGHTS / BEST_WEIGHTS.sum()) @ best

@@ -9,62 +9,85 @@ import numpy as np
 
 from edge_claid.codes.projection import normalised
 from edge_claid.config import LiveSettings
-from edge_claid.gallery.calibration import Calibration
+from edge_claid.gallery.naming import COHORT, SKIPPED, SPARE, standing
+from edge_claid.gallery.region_lookup import Nearest, looking
 from edge_claid.live.answer import Box, Sighting
 from edge_claid.live.holdings import Holdings
 from edge_claid.live.look import Look
 from edge_claid.live.placing import Named, sightings_from_scores
 from edge_claid.live.threshold import Threshold
 
+# What takes a cohort's place where the gallery is empty: score and spread of cosines without the frame's mean.
+ALONE_SCORE, ALONE_SPREAD = 0.1, 0.03
+
 
 @dataclass(frozen=True)
 class Target:
     """One object that is sought.
 
-    name: what to call it, not twice among targets. picture: file it was shown in, or None. descriptors: (V, D) of the
-    object: the picture itself first, then augmented views.
+    name: what to call it, not twice among targets. picture: file it was shown in, or None. descriptor: (D,) float32.
     """
 
     name: str
     picture: str | None
-    descriptors: np.ndarray
+    descriptor: np.ndarray
 
 
 class Finder:
-    """Looks for targets by float descriptors in the gallery's projection.
+    """Looks for targets by float descriptors in the gallery's projection; the gallery's pictures are the cohort."""
 
-    curves: of each target, learned from the gallery (see ``edge_claid.live.targets``).
-    """
-
-    def __init__(
-        self, targets: Sequence[Target], curves: Sequence[Calibration], settings: LiveSettings, threshold: Threshold
-    ) -> None:
-        self.targets, self._curves = tuple(targets), tuple(curves)
+    def __init__(self, targets: Sequence[Target], settings: LiveSettings, threshold: Threshold) -> None:
+        self.targets = tuple(targets)
         self._settings, self._threshold = settings, threshold
+        self._judged: tuple[Holdings, list[list[int]]] | None = None
 
     def sightings(
         self, look: Look, holdings: Holdings, expected: Sequence[tuple[str, Box]], frames_per_hour: float
     ) -> list[Sighting]:
         """Where the targets are held to be, best first."""
         values = holdings.project(look.descriptors)
-        queries = holdings.project(np.stack([target.descriptors[0] for target in self.targets]))
+        queries = holdings.project(np.stack([target.descriptor for target in self.targets]))
         scores = (values @ queries.T).astype(np.float64)
-        match = [
-            curve.match(own) if curve.measured else np.full(len(own), np.nan)
-            for curve, own in zip(self._curves, scores.T, strict=True)
-        ]
+        rank, curve = against_frame(values, queries), holdings.calibration
+        standings = self._standings(look, holdings, scores, rank, self._threshold.least(curve, frames_per_hour))
+        count = len(self.targets)
         named = Named(
             [target.name for target in self.targets],
             scores,
-            np.stack(match, axis=1),
-            against_frame(values, queries),
-            np.array([self._threshold.least(curve, frames_per_hour) for curve in self._curves]),
-            np.array([self._threshold.least_expected(curve, frames_per_hour) for curve in self._curves]),
+            standings,
+            curve.match(standings) if curve.measured else np.full(scores.shape, np.nan),
+            rank,
+            np.full(count, self._threshold.least(curve, frames_per_hour)),
+            np.full(count, self._threshold.least_expected(curve, frames_per_hour)),
             lambda _, column: self.targets[column].name,
             lambda _, column: self.targets[column].picture,
             values,
         )
         return sightings_from_scores(look.regions, named, expected, self._settings)
+
+    def _standings(
+        self, look: Look, holdings: Holdings, scores: np.ndarray, rank: np.ndarray, least: float
+    ) -> np.ndarray:
+        """Standing of every region for every target, (R, T)."""
+        if self._judged is None or self._judged[0] is not holdings:
+            self._judged = holdings, [_showing(target, holdings, least) for target in self.targets]
+        with looking(holdings.search, look.descriptors) as looked:
+            if looked is None:
+                return (rank - ALONE_SCORE) / ALONE_SPREAD
+            cohort = looked.nearest(COHORT + SKIPPED + SPARE)
+        own = self._judged[1]
+        return np.stack([standing(scores[:, i], cohort, own[i]) for i in range(len(own))], axis=1)
+
+
+def _showing(target: Target, holdings: Holdings, least: float) -> list[int]:
+    """Ids of gallery images that seem to show the target itself, and so cannot stand for what it is not."""
+    with looking(holdings.search, target.descriptor[None]) as looked:
+        if looked is None:
+            return []
+        near = looked.nearest(COHORT + SKIPPED + SPARE)
+    each = Nearest(*(np.repeat(part, near.image_ids.shape[1], axis=0) for part in (near.image_ids, near.scores)))
+    standings = standing(near.scores[0], each, ())
+    return near.image_ids[0, standings >= least].tolist()
 
 
 def against_frame(values: np.ndarray, queries: np.ndarray) -> np.ndarray:

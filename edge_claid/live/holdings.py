@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -16,20 +16,20 @@ import numpy as np
 from edge_claid.codes.projection import Projection
 from edge_claid.errors import EdgeClaidError, GalleryError
 from edge_claid.gallery import positions
-from edge_claid.gallery.calibrate import ViewDescriber, calibrated, namable
+from edge_claid.gallery.calibrate import ViewDescriber, calibrated
 from edge_claid.gallery.calibration import Calibration, stored
+from edge_claid.gallery.naming import Items
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.live.answer import LiveEvent
 
 log = logging.getLogger(__name__)
 
-MOST_EXPECTED = 16  # images of one label that are compared where a track of it should be
 MOST_EXACT = 100_000  # regions up to which float descriptors are compared where they are kept: 0.1 GB
 
-# Before a gallery is large enough to be calibrated: a curve of about the shape that galleries of some hundred pictures
-# give, set by judgement, not by a measurement. Its probabilities are not shown.
-UNMEASURED = Calibration(slope=20.0, centre=0.3, place=0.1, spread=0.06, true=0, false=0)
+# Before a gallery is calibrated, or while it is too small for that: a curve of standings of about the shape that
+# galleries of some hundred pictures give, set by judgement, not by a measurement. Its probabilities are not shown.
+UNMEASURED = Calibration(slope=1.0, centre=6.5, place=4.0, spread=0.7, true=0, false=0)
 
 
 class GalleryUser(ViewDescriber, Protocol):
@@ -60,24 +60,10 @@ class Holdings:
     projection: Projection | None
     calibration: Calibration
 
-    def images_of(self, keys: Iterable[str]) -> list[int]:
-        """Ids of a few images of each of these items."""
-        return [image for key in keys for image in self._images.get(key, ())]
-
     @cached_property
-    def namable(self) -> set[int] | None:
-        """Ids of the images that can name a thing; None: all of them."""
-        found = namable({image: item.label for image, item in self.items.items()})
-        return None if len(found) == len(self.items) else found
-
-    @cached_property
-    def _images(self) -> dict[str, list[int]]:
-        grouped: dict[str, list[int]] = {}
-        for image, item in self.items.items():
-            own = grouped.setdefault(item.key, [])
-            if len(own) < MOST_EXPECTED:
-                own.append(image)
-        return grouped
+    def namable(self) -> Items:
+        """What answers can name."""
+        return Items.of({image: item.label for image, item in self.items.items()})
 
     def project(self, descriptors: np.ndarray) -> np.ndarray:
         """(R, D) to (R, d) float32 of unit norm; unchanged where the gallery is empty."""

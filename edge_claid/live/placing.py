@@ -23,14 +23,16 @@ SMALLEST_UNKNOWN, LARGEST_UNKNOWN = 0.01, 0.4  # share of the frame that a regio
 class Named:
     """Scores of a frame's regions against items.
 
-    items: keys, (I,). scores: (R, I). match: probability of a true match, (R, I), NaN where unknown. rank: (R, I), what
-    regions are compared by where several would do. least: score that names an item, (I,); least_expected: the same
+    items: keys, (I,). scores: (R, I), cosine-like. standings: (R, I), how far each score stands out (see
+    ``edge_claid.gallery.naming``). match: probability of a true match, (R, I), NaN where unknown. rank: (R, I), what
+    regions are compared by where several would do. least: standing that names an item, (I,); least_expected: the same
     where a track of that name should be, (I,). label_of, image_of: what to show for region r and item i.
     values: (R, d) projected descriptors of unit norm.
     """
 
     items: Sequence[str]
     scores: np.ndarray
+    standings: np.ndarray
     match: np.ndarray
     rank: np.ndarray
     least: np.ndarray
@@ -54,7 +56,7 @@ def sightings_from_scores(
     if not named.items or not len(boxes):
         return []
     needed = _needed(boxes, named, expected, settings)
-    usable = (named.scores >= needed) & (named.rank >= settings.least_share * named.rank.max(axis=0))
+    usable = (named.standings >= needed) & (named.rank >= settings.least_share * named.rank.max(axis=0))
     rank = np.where(usable, named.rank, -np.inf)
     overlap, nested = box_overlaps(boxes, boxes), _nested(boxes)
     found: list[Sighting] = []
@@ -93,7 +95,7 @@ def unknown_sightings(regions: Regions, values: np.ndarray, taken: Sequence[Sigh
 
 
 def _needed(boxes: np.ndarray, named: Named, expected: Sequence[tuple[str, Box]], settings: LiveSettings) -> np.ndarray:
-    """Score that each region needs to name each item, (R, I)."""
+    """Standing that each region needs to name each item, (R, I)."""
     needed = np.tile(named.least, (len(boxes), 1))
     columns = {item: column for column, item in enumerate(named.items)}
     for item, box in expected:

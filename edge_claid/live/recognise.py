@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_claid.config import LiveSettings
-from edge_claid.gallery.region_lookup import look_up
+from edge_claid.gallery.naming import item_scores
 from edge_claid.live.answer import Box, Sighting
 from edge_claid.live.holdings import Holdings
 from edge_claid.live.look import Look
@@ -33,30 +33,19 @@ class Recogniser:
     def _named(
         self, look: Look, holdings: Holdings, expected: set[str], values: np.ndarray, frames_per_hour: float
     ) -> Named | None:
-        also = holdings.images_of(expected)
-        matches = look_up(holdings.search, look.descriptors, self._settings.nearest, also=also, only=holdings.namable)
-        # An image enrolled this very moment may not have been taken up yet.
-        known = np.array([int(image) in holdings.items for image in matches.image_ids], bool)
-        images, scores = matches.image_ids[known], matches.scores[:, known]
-        if not len(images):
+        found = item_scores(holdings.search, look.descriptors, holdings.namable, self._settings.nearest, also=expected)
+        if found is None:
             return None
-        details = [holdings.items[int(image)] for image in images]
-        items = sorted({detail.key for detail in details})
-        columns = np.array([items.index(detail.key) for detail in details])
-        best = np.empty((len(scores), len(items)), np.int64)
-        for column in range(len(items)):
-            own = np.flatnonzero(columns == column)
-            best[:, column] = own[scores[:, own].argmax(axis=1)]
-        item_scores = np.take_along_axis(scores, best, axis=1)
         curve = holdings.calibration
         return Named(
-            items,
-            item_scores,
-            curve.match(item_scores) if curve.measured else np.full(item_scores.shape, np.nan),
-            item_scores,
-            np.full(len(items), self._threshold.least(curve, frames_per_hour)),
-            np.full(len(items), self._threshold.least_expected(curve, frames_per_hour)),
-            lambda row, column: details[best[row, column]].label,
-            lambda row, column: details[best[row, column]].path,
+            found.items,
+            found.scores,
+            found.standings,
+            curve.match(found.standings) if curve.measured else np.full(found.scores.shape, np.nan),
+            found.scores,
+            np.full(len(found.items), self._threshold.least(curve, frames_per_hour)),
+            np.full(len(found.items), self._threshold.least_expected(curve, frames_per_hour)),
+            lambda row, column: holdings.items[int(found.images[row, column])].label,
+            lambda row, column: holdings.items[int(found.images[row, column])].path,
             values,
         )

@@ -1,4 +1,4 @@
-"""From what a user asks for (a probability, or a rate of false alarms) to the scores that name a thing."""
+"""From what a user asks for (a probability, or a rate of false alarms) to the standings that name a thing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_claid.gallery.calibration import Calibration
 
 @dataclass(frozen=True)
 class Threshold:
-    """match: least probability of a true match. false_alarms_per_hour: rate that sets the score instead, or None.
+    """match: least probability of a true match. false_alarms_per_hour: rate that sets the standing instead, or None.
 
     expected_odds: see LiveSettings.
     """
@@ -25,7 +25,7 @@ class Threshold:
         return cls(settings.match, settings.expected_odds, false_alarms_per_hour)
 
     def least(self, calibration: Calibration, frames_per_hour: float) -> float:
-        """Score from which a look names an item."""
+        """Standing from which a look names an item."""
         if self.false_alarms_per_hour is None:
             return calibration.score_at(self.match)
         return calibration.score_for_rate(self.false_alarms_per_hour, frames_per_hour)

@@ -13,8 +13,7 @@ from made_up import DIM, MadeUpPipeline, described, write_picture
 from edge_claid import ops
 from edge_claid.gallery import calibrate, calibration, identity
 from edge_claid.gallery.calibration import Calibration
-from edge_claid.gallery.localise import image_scores
-from edge_claid.gallery.region_lookup import image_scores_of, look_up
+from edge_claid.gallery.region_lookup import look_up, looking
 from edge_claid.gallery.roots import register_root
 from edge_claid.gallery.rows import NewImage
 from edge_claid.gallery.search import GallerySearch
@@ -87,12 +86,6 @@ def test_a_hostile_record_is_none(change):
     assert Calibration.from_record({**asdict(Calibration(20, 0.4, 0.3, 0.05, 9, 9)), **change}) is None
 
 
-def test_scores_of_many_queries_are_those_of_a_search():
-    scores = np.random.default_rng(5).normal(size=(7, 5))
-    assert image_scores_of(scores) == pytest.approx(image_scores(list(scores)))
-    assert image_scores_of(scores[:, :1]) == pytest.approx(scores[:, 0])
-
-
 class ViewingPipeline(MadeUpPipeline):
     """Views of a picture are its own descriptors with a little noise."""
 
@@ -163,7 +156,13 @@ def test_only_labelled_images_are_looked_up_where_asked(stocked):
     everything = look_up(search, queries, k=2)
     assert ids[3] in everything.image_ids
     assert everything.scores.shape == (len(queries), len(everything.image_ids))
-    some = look_up(search, queries, k=2, only={ids[0], ids[5]}, also=[ids[7]])
-    assert set(some.image_ids) == {ids[0], ids[5], ids[7]}
-    assert not len(look_up(search, queries, k=2, only=set()).image_ids)
+    with looking(search, queries) as looked:
+        assert set(looked.matches(2, {ids[0], ids[5]}).image_ids) == {ids[0], ids[5]}
+        assert not len(looked.matches(2, set()).image_ids)
+        some = looked.scores_of([ids[7], 10**6, ids[3]])
+        assert some.image_ids.tolist() == [ids[3], ids[7]]
+        both = np.isin(everything.image_ids, some.image_ids)
+        assert everything.scores[:, both] == pytest.approx(
+            some.scores[:, np.isin(some.image_ids, everything.image_ids)]
+        )
     assert not len(look_up(search, queries[:0], k=2).image_ids)

@@ -74,7 +74,7 @@ def test_what_is_enrolled_meanwhile_appears_without_a_restart(tmp_path):
 def test_what_is_removed_or_relabelled_meanwhile_is_known_too(tmp_path):
     path = stock(tmp_path / "g.claid", range(6), {2: "cup", 3: "mug"})
     with watched(path) as gallery:
-        assert gallery.holdings.namable == {3, 4}
+        assert gallery.holdings.namable.key_of == {3: "cup", 4: "mug"}
         assert names(gallery, 3) == {"3.png"}
         assert names(gallery, 5) == set()
         with Gallery.open(path, "rw") as writer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from made_up_stream import SIZE, regions_of, unit
@@ -22,7 +24,7 @@ def named(scores, items=("cup",), least=0.5, expected=0.4):
     scores = np.array(scores, np.float64).reshape(-1, len(items))
     values = np.tile(unit(0), (len(scores), 1))
     levels = np.full(len(items), least), np.full(len(items), expected)
-    return Named(items, scores, scores, scores, *levels, lambda r, c: items[c], lambda r, c: None, values)
+    return Named(items, scores, scores, scores, scores, *levels, lambda r, c: items[c], lambda r, c: None, values)
 
 
 def found(boxes, scores, expected=(), **kwargs):
@@ -67,8 +69,22 @@ def test_what_nothing_names_is_told_apart_once():
     assert unknown_sightings(regions, values, [], most=0) == []
 
 
+class Unsearched:
+    """A search of an empty gallery."""
+
+    @staticmethod
+    @contextlib.contextmanager
+    def scoring():
+        yield None, None
+
+
 class Plain:
-    """Holdings that project nothing."""
+    """Holdings of an empty gallery: nothing is projected, nothing is in a cohort."""
+
+    search = Unsearched()
+
+    def __init__(self, calibration):
+        self.calibration = calibration
 
     @staticmethod
     def project(descriptors):
@@ -79,15 +95,15 @@ def test_finding_places_the_target_by_what_its_surroundings_do_not_share():
     surroundings, thing = 3 * unit(0), unit(1)
     rows = [surroundings, surroundings + 0.1 * unit(2), surroundings + thing, surroundings + 0.1 * unit(3)]
     values = np.stack([row / np.linalg.norm(row) for row in rows])
-    target = Target("thing", "thing.jpg", values[2:3])
+    finder = Finder([Target("thing", "thing.jpg", values[2])], SETTINGS, Threshold.of(SETTINGS))
     look = Look(regions_of([ROOT, CUP, MUG, (0, 0, 60, 60)]), values)
-    curve = Calibration(20, 0.5, 0.1, 0.05, true=9, false=9)
-    (one,) = Finder([target], [curve], SETTINGS, Threshold.of(SETTINGS)).sightings(look, Plain, [], 18_000)
+    curve = Calibration(1.0, 7.0, 4.0, 0.5, true=9, false=9)
+    (one,) = finder.sightings(look, Plain(curve), [], 18_000)
     assert (one.box, one.label, one.gallery_image) == (MUG, "thing", "thing.jpg")
-    assert one.match == pytest.approx(float(curve.match(1.0)))
+    assert one.match > 0.9
     plain, centred = values @ values[2], against_frame(values, values[2:3])[:, 0]
     assert centred[2] - np.delete(centred, 2).max() > plain[2] - np.delete(plain, 2).max() > 0
-    unsure = Finder([target], [UNMEASURED], SETTINGS, Threshold.of(SETTINGS)).sightings(look, Plain, [], 18_000)
+    unsure = finder.sightings(look, Plain(UNMEASURED), [], 18_000)
     assert np.isnan(unsure[0].match)
 
 
