@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.version_converter
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_claid.engines.quantise import METHODS, activation_ranges, products, quantised
+from edge_claid.engines.quantise import FP8, METHODS, activation_ranges, products, quantised, with_outputs
 from edge_claid.errors import BuildError
+from edge_claid.runners.onnx_runner import OnnxRunner
 
 
 def save_network(path: Path, *, named: bool = True) -> onnx.ModelProto:
@@ -121,3 +123,31 @@ def test_pairs_are_symmetric_shared_and_around_the_chosen_products_only(model, i
     cosine = np.vdot(run(made, inputs[0]), run(model, inputs[0]))
     cosine /= np.linalg.norm(run(made, inputs[0])) * np.linalg.norm(run(model, inputs[0]))
     assert 0.995 < cosine < 1
+
+
+def test_fp8_rounds_to_the_numbers_that_gpus_multiply(tmp_path, inputs):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    model = onnx.version_converter.convert_version(save_network(tmp_path / "products.onnx"), FP8.opset)
+    chosen = products(model)[1:2]
+    ranges = activation_ranges(model, chosen, inputs, method="max")
+    made = quantised(model, chosen, ranges, form=FP8)
+    made.ir_version = 9
+    onnx.checker.check_model(made)
+    onnx.save(made, tmp_path / "fp8.onnx")
+    weight = numpy_helper.to_array(next(value for value in model.graph.initializer if value.name == "left"))
+
+    def rounded(values, scale):
+        return (values / scale).astype(ml_dtypes.float8_e4m3fn).astype(np.float32) * scale
+
+    plain, last = onnxruntime.InferenceSession(
+        with_outputs(model, ["last"]).SerializeToString()
+    ).run(["out", "last"], {"image": inputs[0]})  # fmt: skip
+    right = next(value for value in model.graph.initializer if value.name == "right")
+    b = (last @ numpy_helper.to_array(right)).transpose(0, 1, 3, 2)
+    scales = np.abs(weight).max(axis=0) / np.float32(448)
+    expected = rounded(last, np.float32(ranges["last"] / 448)) @ rounded(weight, scales) @ b
+    # OnnxRunner finds out by itself that ONNX Runtime must not fuse these pairs.
+    with OnnxRunner(tmp_path / "fp8.onnx", threads=1) as runner:
+        found = runner.run(inputs[0])
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
+    assert np.abs(found - expected).mean() < 0.2 * np.abs(found - plain).mean()
