@@ -2,37 +2,31 @@
 
 It gives what ``Pipeline.describe_regions`` gives and takes the same settings and networks, so a gallery of the one is
 searched by the other, and everything above does not see which of the two it has. What runs the networks is handed in:
-a TensorRT engine that leaves its output on the device, or ``HostNetwork`` around any Runner.
+a TensorRT engine that leaves its output on the device (``EngineNetwork``), or ``HostNetwork`` around any Runner.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from edge_claid.codes.space import CodeSpace
 from edge_claid.config import Settings
+from edge_claid.engines.runtime import SharedEngine
 from edge_claid.errors import BadImageError, UsageError
-from edge_claid.frames.letterbox import size_by_area, size_by_longer_side
+from edge_claid.gpu_frame import DeviceNetwork, FrameOnDevice, Stages
 from edge_claid.models import NetworkFile
-from edge_claid.ops.cuda.decomposition_op import CudaDecomposition, RegionsOnDevice
 from edge_claid.ops.cuda.device import Device, DeviceArray
 from edge_claid.ops.cuda.encode_op import CudaCoder
-from edge_claid.ops.cuda.pool_op import MapPooling, RegionsOfMaps
-from edge_claid.ops.cuda.preprocess_op import network_planes
+from edge_claid.ops.cuda.pool_op import MapPooling
 from edge_claid.ops.cuda.scan_op import CodeScan
-from edge_claid.records import Frame
+from edge_claid.records import Described, Descriptors, Frame, Tokens
+from edge_claid.regions.claid import regions_from_nodes
 from edge_claid.runners import Runner
-
-
-class DeviceNetwork(Protocol):
-    """A network whose input and outputs lie on the device."""
-
-    def run_all(self, planes: DeviceArray) -> list[DeviceArray]:
-        """All outputs for (1, 3, H, W) float32 planes; the caller closes them."""
 
 
 class HostNetwork:
@@ -43,6 +37,33 @@ class HostNetwork:
 
     def run_all(self, planes: DeviceArray) -> list[DeviceArray]:
         return [self._device.upload(output) for output in self._runner.run_all(self._device.download(planes))]
+
+    def run_into(self, planes: DeviceArray, outputs: list[DeviceArray]) -> None:
+        found = self._runner.run_all(self._device.download(planes))
+        for values, output in zip(found, outputs, strict=True):
+            self._device.upload(values, output)
+
+    def recordable(self, shape: tuple[int, ...]) -> bool:
+        return False
+
+
+class EngineNetwork:
+    """An engine on the device; a shape that it does not take goes by way of the host, as it does in Pipeline."""
+
+    def __init__(self, device: Device, shared: SharedEngine) -> None:
+        self._engine, self._by_host = shared.engine, HostNetwork(device, shared)
+
+    def run_all(self, planes: DeviceArray) -> list[DeviceArray]:
+        if not self._engine.takes(planes.shape):
+            return self._by_host.run_all(planes)
+        outputs: list[DeviceArray] = self._engine.run_all(planes)
+        return outputs
+
+    def run_into(self, planes: DeviceArray, outputs: list[DeviceArray]) -> None:
+        (self._engine if self._engine.takes(planes.shape) else self._by_host).run_into(planes, outputs)
+
+    def recordable(self, shape: tuple[int, ...]) -> bool:
+        return bool(self._engine.takes(shape) and self._engine.recordable)
 
 
 @dataclass(frozen=True)
@@ -60,10 +81,12 @@ class RegionLookUp:
 
 
 class GpuPipeline:
-    """One frame at a time on one device. Use in a ``with`` block.
+    """One frame at a time on one device; other threads wait. Use in a ``with`` block.
 
-    vit, convolutional: what runs the networks of `files`, in that order. settings: as for Pipeline.
-    Raises MachineError where the device's memory does not suffice.
+    vit, convolutional: what runs the networks of `files`, in that order. settings: as for Pipeline. lock: held while a
+    frame is on the device; who else uses the device's stream must hold it too.
+    Memory and recorded launches are kept for the last frame's size; see FrameOnDevice.
+    Raises MachineError where the device's memory does not suffice; nothing stays allocated for that frame.
     """
 
     def __init__(
@@ -73,35 +96,48 @@ class GpuPipeline:
         files: tuple[NetworkFile, NetworkFile],
         vit: DeviceNetwork,
         convolutional: DeviceNetwork,
+        lock: threading.Lock | None = None,
     ) -> None:
-        self._device, self._settings = device, settings
-        self._vit_file, self._convolutional_file = files
+        self._device, self._settings, self._files = device, settings, files
         self._vit, self._convolutional = vit, convolutional
-        chosen = settings.descriptors
-        self._pooling = MapPooling(device, chosen.power, chosen.smallest_side)
-        self._weights = (1.0, chosen.share_16, chosen.share_8)
-        self._decompositions: dict[tuple[int, int], CudaDecomposition] = {}
+        self._lock = lock or threading.Lock()
         self._resources = contextlib.ExitStack()
-        self._center: DeviceArray | None = None
+        self._stages: Stages | None = None
+        self._frame: FrameOnDevice | None = None
+        self._shape: object = None
 
     def __enter__(self) -> GpuPipeline:
-        if self._settings.regions.center:
-            mean = self._vit_file.mean_token
-            if mean is None:
-                raise UsageError("region settings ask for centring, but the network has no mean token")
-            self._center = self._device.upload(np.ascontiguousarray(mean, np.float32))
-            self._resources.callback(self._center.close)
+        device, chosen, mean = self._device, self._settings.descriptors, self._files[0].mean_token
+        center: DeviceArray | None = None
+        with contextlib.ExitStack() as opening:
+            if self._settings.regions.center:
+                if mean is None:
+                    raise UsageError("region settings ask for centring, but the network has no mean token")
+                center = device.upload(np.ascontiguousarray(mean, np.float32))
+                opening.callback(center.close)
+            pooling = opening.enter_context(MapPooling(device, chosen.power, chosen.smallest_side))
+            self._stages = Stages(device, self._settings, self._files, self._vit, self._convolutional, pooling, center)
+            self._resources = opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._resources.close()
-        self._decompositions.clear()
+        with self._lock, self._device.current():
+            self._drop_frame()
+            self._resources.close()
 
-    def describe_regions(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (R, 4) in pixels and descriptors (R, D) of a frame's regions, on the host."""
-        with contextlib.ExitStack() as stack:
-            boxes, descriptors = self._described(frame, stack)
-            return self._device.download(boxes), self._device.download(descriptors)
+    def describe_regions(self, frame: Frame, side: int | None = None) -> Described:
+        """Regions of a frame and their descriptors, on the host. side: the ViT's; None as the settings have it.
+
+        Raises BadImageError where the network's tokens are not finite.
+        """
+        with self._described(frame, side, None) as found:
+            (tree,) = found.trees.download()
+            if isinstance(tree, BadImageError):
+                raise tree
+            kept, parents = (self._device.download(array) for array in found.kept)
+            tokens = Tokens(np.empty((0, 0), np.float32), found.grid, frame.size)
+            regions = regions_from_nodes(tree, kept, parents, tokens)
+            return Described(regions, Descriptors(self._device.download(found.descriptors)))
 
     def look_up(self, frame: Frame, coder: CudaCoder, scan: CodeScan, k: int) -> RegionLookUp:
         """The k nearest gallery images of each of a frame's regions, without its descriptors leaving the device.
@@ -109,97 +145,35 @@ class GpuPipeline:
         coder, scan: the gallery's code space (``coder_of``) and its codes. Raises BadImageError where the network's
         tokens are not finite.
         """
-        with contextlib.ExitStack() as stack:
-            boxes, descriptors = self._described(frame, stack)
-            count = descriptors.shape[0]
-            projected = self._empty(stack, (count, coder.dimensions))
-            tables = self._empty(stack, (count, coder.subspaces, 256))
-            coder.project(descriptors, projected)
-            coder.tables(projected, tables)
-            return RegionLookUp(self._device.download(boxes), *scan.search_on_device(tables, k))
+        with self._described(frame, None, coder) as found:
+            return RegionLookUp(self._device.download(found.boxes), *scan.search_on_device(found.tables, k))
 
     # -- inside
 
-    def _described(self, frame: Frame, stack: contextlib.ExitStack) -> tuple[DeviceArray, DeviceArray]:
-        pixels = self._device.upload(frame.pixels)
-        stack.callback(pixels.close)
-        sizes = self._device.upload(np.array([frame.size], np.int32))
-        stack.callback(sizes.close)
-        found = self._regions(pixels, frame, sizes, stack)
-        (count,) = self._device.download(found.arrays["counts"])
-        if not count:
-            raise BadImageError(f"{frame.name or 'the frame'}: the network's tokens are not finite")
-        boxes = DeviceArray(found.arrays["boxes"].address, (int(count), 4), np.dtype(np.float32))
-        return boxes, self._pooled(pixels, frame, RegionsOfMaps(boxes, self._zeros(stack, int(count)), sizes), stack)
+    @contextlib.contextmanager
+    def _described(self, frame: Frame, side: int | None, coder: CudaCoder | None) -> Iterator[FrameOnDevice]:
+        if self._stages is None:
+            raise RuntimeError("a GpuPipeline is used in its with block")
+        with self._lock, self._device.current():
+            shape = (frame.size, side or self._settings.networks.vit_side, coder)
+            if shape != self._shape:
+                self._drop_frame()
+                self._frame, self._shape = FrameOnDevice(self._stages, *shape), shape
+            assert self._frame is not None
+            try:
+                count = self._frame.describe(frame.pixels)
+            except BaseException:
+                # What a stage left half done is not built upon.
+                self._drop_frame()
+                raise
+            if not count:
+                raise BadImageError(f"{frame.name or 'the frame'}: the network's tokens are not finite")
+            yield self._frame
 
-    def _regions(
-        self, pixels: DeviceArray, frame: Frame, sizes: DeviceArray, stack: contextlib.ExitStack
-    ) -> RegionsOnDevice:
-        chosen, file = self._settings.regions, self._vit_file
-        size = size_by_area(frame.size, self._settings.networks.vit_side, file.input_multiple)
-        tokens = self._network(self._vit, pixels, size, file, stack)[0]
-        grid = (size[1] // file.stride, size[0] // file.stride)
-        trees = self._decomposition(grid, tokens.shape[2]).run(
-            tokens,
-            self._center,
-            alpha=chosen.alpha,
-            tau1=chosen.tau1,
-            energy_share=chosen.energy_share,
-            smallest=chosen.smallest,
-        )
-        found = trees.regions(sizes, chosen.tau2, chosen.merge_iou)
-        stack.callback(found.close)
-        return found
-
-    def _pooled(
-        self, pixels: DeviceArray, frame: Frame, regions: RegionsOfMaps, stack: contextlib.ExitStack
-    ) -> DeviceArray:
-        networks, file = self._settings.networks, self._convolutional_file
-        side = networks.descriptor_side
-        if networks.descriptor_growth:
-            side = min(side, round(max(frame.size) * networks.descriptor_growth))
-        size = size_by_longer_side(frame.size, side, file.input_multiple)
-        maps = self._network(self._convolutional, pixels, size, file, stack)
-        used = [(values, weight) for values, weight in zip(maps, self._weights, strict=False) if weight]
-        pooled = self._empty(stack, (regions.pixels.shape[0], sum(values.shape[1] for values, _ in used)))
-        whole, offset = sum(weight for _, weight in used), 0
-        for values, weight in used:
-            self._pooling.pool(values, regions, pooled, offset=offset, norm=float(np.sqrt(weight / whole)))
-            offset += values.shape[1]
-        return pooled
-
-    def _network(
-        self,
-        network: DeviceNetwork,
-        pixels: DeviceArray,
-        size: tuple[int, int],
-        file: NetworkFile,
-        stack: contextlib.ExitStack,
-    ) -> list[DeviceArray]:
-        planes = self._empty(stack, (1, 3, size[1], size[0]))
-        mean = (float(file.mean[0]), float(file.mean[1]), float(file.mean[2]))
-        std = (float(file.std[0]), float(file.std[1]), float(file.std[2]))
-        network_planes(self._device, pixels, "rgb", planes, mean, std)
-        outputs = network.run_all(planes)
-        for output in outputs:
-            stack.callback(output.close)
-        return outputs
-
-    def _decomposition(self, grid: tuple[int, int], width: int) -> CudaDecomposition:
-        if grid not in self._decompositions:
-            # Kept, as a camera's frames are all of one shape; pictures of many shapes share by their grid.
-            self._decompositions[grid] = self._resources.enter_context(CudaDecomposition(self._device, 1, grid, width))
-        return self._decompositions[grid]
-
-    def _empty(self, stack: contextlib.ExitStack, shape: tuple[int, ...]) -> DeviceArray:
-        array = self._device.empty(shape, np.float32)
-        stack.callback(array.close)
-        return array
-
-    def _zeros(self, stack: contextlib.ExitStack, count: int) -> DeviceArray:
-        array = self._device.upload(np.zeros(count, np.int32))
-        stack.callback(array.close)
-        return array
+    def _drop_frame(self) -> None:
+        frame, self._frame, self._shape = self._frame, None, None
+        if frame is not None:
+            frame.close()
 
 
 def coder_of(device: Device, space: CodeSpace) -> CudaCoder:

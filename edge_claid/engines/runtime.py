@@ -257,6 +257,16 @@ class SharedEngine:
         self._others.close()
         self._on_cpu = None
 
+    @property
+    def engine(self) -> Any:
+        """For who holds ``lock`` and has its arrays on the device."""
+        return self._engine
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held while any engine of the device runs."""
+        return self._lock
+
     def run(self, batch: np.ndarray) -> np.ndarray:
         """See Runner.run, of pixels of 0 to 255."""
         return self.run_all(batch)[0]

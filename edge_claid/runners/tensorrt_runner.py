@@ -17,7 +17,7 @@ import numpy as np
 
 from edge_claid.errors import EngineError, MachineError, UsageError
 from edge_claid.ops.cuda.device import DeviceArray
-from edge_claid.runners.cuda_graph import CudaGraph
+from edge_claid.ops.cuda.graph import CudaGraph
 from edge_claid.runners.engine_file import Manifest, Running, check_fit, engine_path, read_manifest
 from edge_claid.runners.tensorrt_api import Flavour
 
@@ -108,6 +108,17 @@ class TensorrtRunner:
         for output, pinned in zip(buffers.outputs, buffers.pinned_outputs, strict=True):
             self._device.copy_from(output, pinned)
         return [pinned.copy() for pinned in buffers.pinned_outputs]
+
+    def run_into(self, batch: DeviceArray, outputs: list[DeviceArray]) -> None:
+        """``run_all`` of a device array into arrays that an earlier call for its shape gave; nothing is allocated."""
+        self._check(batch)
+        self._shaped_outputs(tuple(batch.shape))
+        self._enqueue(batch, outputs)
+
+    @property
+    def recordable(self) -> bool:
+        """Whether ``run_into`` may stand in a recording that the caller makes."""
+        return not self._library.captures_itself
 
     def takes(self, shape: tuple[int, ...]) -> bool:
         """Whether an input's batch, height and width lie within those that the engine was built for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -39,6 +40,20 @@ def test_pooling_is_the_references(device, power, shape):
     )
 
 
+@pytest.mark.parametrize("device", model_devices(), indirect=True)
+@pytest.mark.parametrize("power", [3.0, np.inf])
+@pytest.mark.parametrize("tokens", [(5, 8), (14, 3), (7, 9)])
+def test_masked_pooling_is_the_references(device, power, tokens):
+    rng = np.random.default_rng(tokens)
+    values = rng.gamma(1.0, 1.0, (270, 7, 9)).astype(np.float32)
+    boxes, masks = made_boxes(rng, 6, 7, 9), (rng.random((6, *tokens)) < 0.4).astype(np.uint8)
+    masks[1] = 0
+    wanted = reference_pool(values, boxes, power, masks)
+    assert not wanted[1].any()
+    assert np.abs(wanted - reference_pool(values, boxes, power)).max() > 0.05
+    np.testing.assert_allclose(pool_boxes(device, values, boxes, power, masks), wanted, rtol=3e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("device", model_devices(orders=["shuffled"]), indirect=True)
 def test_regions_of_many_maps_are_pooled_at_once(device):
     rng = np.random.default_rng(3)
@@ -54,10 +69,18 @@ def test_regions_of_many_maps_are_pooled_at_once(device):
 
         regions = RegionsOfMaps(*(kept(device.upload(each)) for each in (pixels, images, sizes)))
         pooled, maps = kept(device.upload(np.full((7, 45), 7, np.float32))), kept(device.upload(values))
-        MapPooling(device, 3.0, 1.0).pool(maps, regions, pooled, offset=3, norm=0.5)
+        pooling = stack.enter_context(MapPooling(device, 3.0, 1.0))
+        pooling.pool(maps, regions, pooled, offset=3, norm=0.5)
         found = device.download(pooled)
         with pytest.raises(UsageError, match="do not fit"):
-            MapPooling(device, 3.0, 1.0).pool(maps, regions, pooled, offset=6)
+            pooling.pool(maps, regions, pooled, offset=6)
+        # Only the device knows that there are three regions: the others stay as they were.
+        device.fill(pooled, 0)
+        counted = kept(device.upload(np.array([3], np.int32)))
+        pooling.pool(maps, replace(regions, counted=counted), pooled, offset=3, norm=0.5)
+        np.testing.assert_array_equal(
+            device.download(pooled)[:, 3:43], np.where(np.arange(7)[:, None] < 3, found[:, 3:43], 0)
+        )
     assert (found[:, :3] == 7).all()
     assert (found[:, 43:] == 7).all()
     for row, image in enumerate(images):

@@ -12,7 +12,7 @@ from small_network import save_map_network
 
 from edge_claid.errors import EngineError, UsageError
 from edge_claid.runners import OnnxRunner, Runner
-from edge_claid.runners.cuda_graph import CudaGraph
+from edge_claid.ops.cuda.graph import CudaGraph
 from edge_claid.runners.engine_file import ENGINE, MANIFEST
 from edge_claid.runners.tensorrt_runner import TensorrtRunner
 
@@ -212,7 +212,7 @@ class RecordedDriver:
 
 def test_launches_are_recorded_once_and_replayed(folder, onnx, monkeypatch):
     driver = RecordedDriver()
-    monkeypatch.setattr("edge_claid.runners.cuda_graph._driver", lambda: driver)
+    monkeypatch.setattr("edge_claid.ops.cuda.graph._driver", lambda: driver)
     with opened(folder, graph=True) as runner:
         first = runner.run(planes())
         assert driver.calls == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ TILE = 128
 GRAM_SHARED = TILE * (TILE + 2) * 2
 SCALARS_SHARED = 4 * 256 + 8
 NOT_FINITE, TOO_MANY_NODES = 1, 2
+MAX_NODES = 4096
 CAPACITY = 512  # nodes an image at first; an image with more is redone with room for them
 
 # struct Decomposition and struct ImageState of decomposition/arguments.h.
@@ -119,13 +121,49 @@ class CudaDecomposition:
         tau1: float = 0.97,
         energy_share: float = 0.3,
         smallest: int = 15,
-        max_nodes: int = 4096,
+        max_nodes: int = MAX_NODES,
     ) -> TreesOnDevice:
         """Decompose features (B, N, D) float32 on the device, B at most the buffers' images.
 
         Raises UsageError for another shape. Waits for the result's sizes, not for a copy of it; where an image has
         more nodes than there is room for, the room grows and the last kernel runs again.
         """
+        trees = self.start(
+            features,
+            center,
+            alpha=alpha,
+            tau1=tau1,
+            energy_share=energy_share,
+            smallest=smallest,
+            max_nodes=max_nodes,
+        )
+        settings = (alpha, tau1, high_energy_rank(self._tokens, energy_share), smallest, max_nodes)
+        while trees.too_large():
+            self.enlarge(max_nodes)
+            cleared = trees.states.copy()
+            cleared["status"] &= ~TOO_MANY_NODES
+            self._device.upload(cleared, self._arrays["states"])
+            arguments = self._arguments(features, center, settings)
+            self._kernels.launch("grow_tree", arguments, (len(cleared), 1), THREADS, self._shared)
+            trees = self.trees(len(cleared))
+        return trees
+
+    def enlarge(self, max_nodes: int = MAX_NODES) -> None:
+        """Twice the room for trees; what lay in it is lost."""
+        self._make_room(min(2 * self._capacity, max_nodes))
+
+    def start(
+        self,
+        features: DeviceArray,
+        center: DeviceArray | None = None,
+        *,
+        alpha: float = 0.2,
+        tau1: float = 0.97,
+        energy_share: float = 0.3,
+        smallest: int = 15,
+        max_nodes: int = MAX_NODES,
+    ) -> TreesOnDevice:
+        """As ``run``, but neither waits nor grows: ``too_large`` of what it returns says whether room was missing."""
         if features.shape[1:] != (self._tokens, self._width) or not 0 < features.shape[0] <= self._images:
             raise UsageError(
                 f"tokens of shape {features.shape}; these buffers take up to {self._images} x "
@@ -145,15 +183,11 @@ class CudaDecomposition:
         launch("image_scalars", arguments, (images, 1), THREADS, SCALARS_SHARED)
         launch("gram_tiles", arguments, (tiles * (tiles + 1) // 2, images), THREADS, GRAM_SHARED)
         launch("grow_tree", arguments, (images, 1), THREADS, self._shared)
-        found = self._device.download(states.part(0, images))
-        while (found["status"] & TOO_MANY_NODES).any():
-            self._make_room(min(2 * self._capacity, max_nodes))
-            cleared = found.copy()
-            cleared["status"] &= ~TOO_MANY_NODES
-            self._device.upload(cleared, states)
-            launch("grow_tree", self._arguments(features, center, settings), (images, 1), THREADS, self._shared)
-            found = self._device.download(states.part(0, images))
-        return TreesOnDevice(self._device, dict(self._arrays), found, self._grid)
+        return self.trees(images)
+
+    def trees(self, images: int) -> TreesOnDevice:
+        """What the last launches leave, also where they were replayed, of so many images."""
+        return TreesOnDevice(self._device, dict(self._arrays), images, self._grid)
 
     def _arguments(self, features: DeviceArray, center: DeviceArray | None, settings: tuple[Any, ...]) -> np.ndarray:
         values = np.zeros((), ARGUMENTS)
@@ -173,27 +207,37 @@ class TreesOnDevice:
     """Trees of a batch, still on the device; valid until the next run with the same buffers.
 
     arrays: masks (B, capacity, words) uint32 and parents, depths, areas, high_counts, edges (B, capacity) int32.
-    states: (B,) STATE, on the host. grid: (rows, columns) of the tokens.
+    images: B. grid: (rows, columns) of the tokens.
     """
 
-    def __init__(
-        self, device: Device, arrays: dict[str, DeviceArray], states: np.ndarray, grid: tuple[int, int]
-    ) -> None:
-        self._device, self.arrays, self.states, self._grid = device, arrays, states, grid
+    def __init__(self, device: Device, arrays: dict[str, DeviceArray], images: int, grid: tuple[int, int]) -> None:
+        self._device, self.arrays, self.images, self._grid = device, arrays, images, grid
+
+    @cached_property
+    def states(self) -> np.ndarray:
+        """(B,) STATE, on the host; waits for the trees."""
+        return self._device.download(self.arrays["states"].part(0, self.images))
+
+    def too_large(self) -> bool:
+        """Whether a tree has more nodes than there was room for."""
+        return bool((self.states["status"] & TOO_MANY_NODES).any())
 
     def download(self) -> list[Tree | BadImageError]:
         """Every image's tree on the host; in place of one whose tokens are not finite stands the error."""
-        images = len(self.states)
+        images = self.images
         host = {name: self._device.download(self.arrays[name].part(0, images)) for name in _TREE}
         return [self._tree(host, image) for image in range(images)]
 
-    def regions(self, sizes: DeviceArray, tau2: float, merge_iou: float) -> RegionsOnDevice:
+    def regions(
+        self, sizes: DeviceArray, tau2: float, merge_iou: float, room: RegionsOnDevice | None = None
+    ) -> RegionsOnDevice:
         """Choose the regions and find their boxes, on the device (see regions/claid.py, kept_nodes).
 
-        sizes: (B, 2) int32, width and height of each picture. The caller closes what is returned.
+        sizes: (B, 2) int32, width and height of each picture. room: where they are written, for as many nodes as the
+        trees have room for; None makes it. The caller closes what is returned.
         """
-        images, capacity = len(self.states), self.arrays["parents"].shape[1]
-        found = RegionsOnDevice(self._device, images, capacity)
+        images, capacity = self.images, self.arrays["parents"].shape[1]
+        found = RegionsOnDevice(self._device, images, capacity) if room is None else room
         arguments = np.zeros((), REGION_ARGUMENTS)
         for name in ("states", "masks", "parents", "areas", "high_counts"):
             arguments[name] = self.arrays[name].address
@@ -259,7 +303,7 @@ def decompose_batch(
     tau1: float = 0.97,
     energy_share: float = 0.3,
     smallest: int = 15,
-    max_nodes: int = 4096,
+    max_nodes: int = MAX_NODES,
 ) -> list[Tree | BadImageError]:
     """Trees of images (N, D) float32 of one grid, from and to the host; see CudaDecomposition.run."""
     if not len(images):

@@ -5,7 +5,8 @@ Everything above this (the ops, the pipeline) is the same whether a GPU or, in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -50,6 +51,16 @@ class Kernels(Protocol):
         """
 
 
+class Recording(Protocol):
+    """Launches that were recorded; whoever recorded them closes it."""
+
+    def launch(self) -> None:
+        """Start them all again, with the arguments they had. Raises MachineError."""
+
+    def close(self) -> None:
+        """Give it back; more than once does no harm."""
+
+
 class Device(Protocol):
     """A device with one stream; used in a ``with`` block, which frees all that was allocated on it.
 
@@ -80,5 +91,43 @@ class Device(Protocol):
     def fill(self, array: DeviceArray, byte: int) -> None:
         """Set every byte."""
 
+    def copy(self, source: DeviceArray, to: DeviceArray) -> None:
+        """A copy on the device, of the source's bytes."""
+
+    def record(self, work: Callable[[], None]) -> Recording:
+        """Record what `work` starts, then start it. `work` may launch, fill and copy, but not allocate or wait.
+
+        Raises MachineError where it cannot be recorded.
+        """
+
+    def current(self) -> AbstractContextManager[None]:
+        """A block in which the calling thread's CUDA calls go to this device."""
+
     def synchronize(self) -> None:
         """Wait for all that was started. Raises MachineError where a kernel failed."""
+
+
+class Scratch:
+    """Device memory that an op keeps between its launches, so that those of one size find it where it was.
+
+    It grows where more is asked for, and is given back by who closes it.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._kept: DeviceArray | None = None
+
+    def array(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
+        """Room for an array of undefined content; it is another's room at the next call."""
+        kind = np.dtype(dtype)
+        size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+        if self._kept is None or self._kept.nbytes < size:
+            self.close()
+            self._kept = self._device.empty((size,), np.uint8)
+        return DeviceArray(self._kept.address, tuple(shape), kind)
+
+    def close(self) -> None:
+        """Give the memory back; more than once does no harm."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None

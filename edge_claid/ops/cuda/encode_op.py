@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import numpy as np
 
 from edge_claid.errors import UsageError
-from edge_claid.ops.cuda.device import Device, DeviceArray
+from edge_claid.ops.cuda.device import Device, DeviceArray, Scratch
 
 THREADS = 256
 ROWS = 4  # of a block of project_rows
@@ -16,7 +15,7 @@ CODEWORDS = 256
 NEAREST_SHARED = 8 * (THREADS // 32)
 
 # struct Encode of encode/encode.cu.
-_POINTERS = ("values", "mean", "matrix", "projected", "codewords", "codes", "tables")
+_POINTERS = ("values", "mean", "matrix", "projected", "codewords", "codes", "tables", "counted")
 _NUMBERS = ("rows", "width", "dimensions", "subspaces", "normalise")
 ARGUMENTS = np.dtype(
     [(name, np.uint64) for name in _POINTERS] + [(name, np.int32) for name in _NUMBERS] + [("_end", np.int32)]
@@ -50,6 +49,7 @@ class CudaCoder:
             "codewords": centroids.transpose(0, 2, 1),
         }
         self._arrays: dict[str, DeviceArray] = {}
+        self._between = Scratch(device)
 
     def __enter__(self) -> CudaCoder:
         for name, values in self._host.items():
@@ -61,50 +61,61 @@ class CudaCoder:
         for array in self._arrays.values():
             array.close()
         self._arrays = {}
+        self._between.close()
 
-    def project(self, descriptors: DeviceArray, to: DeviceArray) -> None:
-        """(R, D) float32 descriptors to (R, d) float32 of unit norm, rotated into the space of the centroids."""
+    def project(self, descriptors: DeviceArray, to: DeviceArray, counted: DeviceArray | None = None) -> None:
+        """(R, D) float32 descriptors to (R, d) float32 of unit norm, rotated into the space of the centroids.
+
+        counted: (1,) int32, how many of the rows there are, where only the device knows; the others stay undefined.
+        """
         rotation = self._arrays.get("rotation")
         if rotation is None:
-            self._product(descriptors, self._arrays["matrix"], to, mean=self._arrays["mean"], normalise=True)
+            self._product(descriptors, self._arrays["matrix"], to, self._arrays["mean"], counted)
             return
-        between = self._device.empty(to.shape, np.float32)
-        with contextlib.closing(between):
-            self._product(descriptors, self._arrays["matrix"], between, mean=self._arrays["mean"], normalise=True)
-            self._product(between, rotation, to, mean=None, normalise=False)
+        between = self._between.array(to.shape, np.float32)
+        self._product(descriptors, self._arrays["matrix"], between, self._arrays["mean"], counted)
+        self._product(between, rotation, to, None, counted)
 
-    def encode(self, projected: DeviceArray, codes: DeviceArray) -> None:
+    def encode(self, projected: DeviceArray, codes: DeviceArray, counted: DeviceArray | None = None) -> None:
         """(R, d) from ``project`` to (R, M) uint8."""
-        arguments = self._arguments(projected)
+        arguments = self._arguments(projected, counted)
         arguments["codes"] = codes.address
         self._kernels.launch(
             "nearest_codewords", arguments, (projected.shape[0], self.subspaces), THREADS, NEAREST_SHARED
         )
 
-    def tables(self, projected: DeviceArray, tables: DeviceArray) -> None:
+    def tables(self, projected: DeviceArray, tables: DeviceArray, counted: DeviceArray | None = None) -> None:
         """(Q, d) from ``project`` to look-up tables (Q, M, 256) float32."""
-        arguments = self._arguments(projected)
+        arguments = self._arguments(projected, counted)
         arguments["tables"] = tables.address
         self._kernels.launch("lookup_tables", arguments, (projected.shape[0], self.subspaces), THREADS)
 
     def _product(
-        self, values: DeviceArray, matrix: DeviceArray, to: DeviceArray, *, mean: DeviceArray | None, normalise: bool
+        self,
+        values: DeviceArray,
+        matrix: DeviceArray,
+        to: DeviceArray,
+        mean: DeviceArray | None,
+        counted: DeviceArray | None,
     ) -> None:
+        """values @ matrix; with a mean, which is subtracted first, of unit norm."""
         if values.shape[1] != matrix.shape[0] or to.shape != (values.shape[0], matrix.shape[1]):
             raise UsageError(f"{values.shape} @ {matrix.shape} does not give {to.shape}")
         arguments = np.zeros((), ARGUMENTS)
         arguments["values"], arguments["matrix"], arguments["projected"] = values.address, matrix.address, to.address
         arguments["mean"] = 0 if mean is None else mean.address
+        arguments["counted"] = 0 if counted is None else counted.address
         arguments["rows"], arguments["width"] = values.shape
-        arguments["dimensions"], arguments["normalise"] = matrix.shape[1], normalise
+        arguments["dimensions"], arguments["normalise"] = matrix.shape[1], mean is not None
         shared = 4 * ROWS * (values.shape[1] + matrix.shape[1])
         self._kernels.launch("project_rows", arguments, (-(-values.shape[0] // ROWS),), THREADS, shared)
 
-    def _arguments(self, projected: DeviceArray) -> Any:
+    def _arguments(self, projected: DeviceArray, counted: DeviceArray | None) -> Any:
         if projected.shape[1] != self.dimensions:
             raise UsageError(f"{projected.shape} has another width than {self.dimensions}")
         arguments = np.zeros((), ARGUMENTS)
         arguments["projected"], arguments["codewords"] = projected.address, self._arrays["codewords"].address
+        arguments["counted"] = 0 if counted is None else counted.address
         arguments["rows"], arguments["dimensions"] = projected.shape
         arguments["subspaces"] = self.subspaces
         return arguments

@@ -44,3 +44,8 @@ __device__ __forceinline__ uint32_t warp_sum(uint32_t value) {
     return value;
 #endif
 }
+
+// How many rows there are: as the device counted them, `most` at most, or `most` where nothing was counted.
+__device__ __forceinline__ int rows_there(const int32_t* counted, int most) {
+    return counted && *counted < most ? *counted : most;
+}

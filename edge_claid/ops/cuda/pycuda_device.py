@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from edge_claid.errors import MachineError
 from edge_claid.ops.cuda.compile import machine_code
 from edge_claid.ops.cuda.device import DeviceArray
+from edge_claid.ops.cuda.graph import CudaGraph
 
 try:
     import pycuda.driver as cuda
@@ -116,6 +117,11 @@ class PycudaDevice:
         with self._current(), _told("copying on the GPU failed"):
             cuda.memcpy_dtod_async(to.address, source.address, source.nbytes, self.stream)
 
+    def record(self, work: Callable[[], None]) -> _Recording:
+        with self._current(), CudaGraph.recording(self.stream.handle) as graph:
+            work()
+        return _Recording(self, graph)
+
     def synchronize(self) -> None:
         with self._current(), _told("the GPU failed"):
             self.stream.synchronize()
@@ -155,6 +161,19 @@ class _Memory:
         self._device._live.discard(self)
         with self._device._current():
             self._allocation.free()
+
+
+class _Recording:
+    def __init__(self, device: PycudaDevice, graph: CudaGraph) -> None:
+        self._device, self._graph = device, graph
+
+    def launch(self) -> None:
+        with self._device._current():
+            self._graph.launch(self._device.stream.handle)
+
+    def close(self) -> None:
+        with self._device._current():
+            self._graph.close()
 
 
 class _Kernels:

@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 
 from edge_claid.errors import UsageError
-from edge_claid.ops.cuda.device import Device, DeviceArray
+from edge_claid.ops.cuda.device import Device, DeviceArray, Scratch
 
 THREADS = 256
 CODEWORDS = 256
@@ -51,6 +51,7 @@ class CodeScan:
         self._segments: list[tuple[DeviceArray, DeviceArray, DeviceArray]] = []
         self._pointers: list[DeviceArray] = []
         self._room: dict[str, DeviceArray] = {}
+        self._found = [Scratch(device) for _ in range(3)]
         self._capacity = 0  # images a query's arrays have room for
         groups = device.shared_limit // (subspaces * CODEWORDS * PACK)
         self._most_queries = min(MOST_QUERIES, PACK * groups)
@@ -61,6 +62,8 @@ class CodeScan:
     def __exit__(self, *_: object) -> None:
         for array in [*self._pointers, *self._room.values(), *(array for row in self._segments for array in row)]:
             array.close()
+        for room in self._found:
+            room.close()
         self._pointers, self._room, self._segments = [], {}, []
 
     def __len__(self) -> int:
@@ -165,9 +168,9 @@ class CodeScan:
             if k > MOST_SELECTED:
                 self._pass(arguments, 1)
                 return self._sorted_on_host(queries, k)
-            found = [self._device.empty((queries, k), kind) for kind in (np.int32, np.float32, np.int64)]
+            kinds = (np.int32, np.float32, np.int64)
+            found = [room.array((queries, k), kind) for room, kind in zip(self._found, kinds, strict=True)]
             for name, array in zip(("found_images", "found_distances", "found_rows"), found, strict=True):
-                stack.callback(array.close)
                 arguments[name] = array.address
             step = -(-self._rows // CHUNK) // SAMPLED_CHUNKS
             for each in [step, 1] if step > 1 else [1]:

@@ -79,6 +79,9 @@ def pool(device: Device, rng: np.random.Generator) -> None:
     values = rng.gamma(1.0, 1.0, (40, 5, 6)).astype(np.float32)
     boxes = np.array([[0, 0, 6, 5], [0.5, 1.2, 3.1, 2], [5.5, 4.5, 6, 5]], np.float32)
     np.testing.assert_allclose(pool_boxes(device, values, boxes, 3.0), reference_pool(values, boxes, 3.0), rtol=1e-5)
+    masks = (rng.random((3, 4, 9)) < 0.5).astype(np.uint8)
+    wanted = reference_pool(values, boxes, 3.0, masks)
+    np.testing.assert_allclose(pool_boxes(device, values, boxes, 3.0, masks), wanted, rtol=1e-5, atol=1e-7)
 
 
 def preprocess(device: Device, rng: np.random.Generator) -> None:

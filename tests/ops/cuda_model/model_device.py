@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,31 @@ class ModelKernels:
             raise AssertionError(f"{name} asks for {shared} bytes of shared memory")
         blocks = (ctypes.c_uint * 3)(*grid, *[1] * (3 - len(grid)))
         content = arguments.tobytes()
-        seed = len(self._device.launched)
-        order = ORDERS[self._device.order]
+        self._device.start(lambda: self._run(name, content, blocks, threads, shared))
+
+    def _run(self, name: str, content: bytes, blocks: Any, threads: int, shared: int) -> None:
+        seed, order = len(self._device.launched), ORDERS[self._device.order]
         getattr(self._loaded, name)(content, blocks, threads, shared, order, seed)
         self._device.launched.append(name)
+
+
+class ModelRecording:
+    """See edge_claid.ops.cuda.device.Recording."""
+
+    def __init__(self, device: ModelDevice, steps: list[Callable[[], object]]) -> None:
+        self._device, self._steps = device, steps
+        device.recordings += 1
+
+    def launch(self) -> None:
+        assert self._steps, "a closed recording was started"
+        self._device.replays += 1
+        for step in self._steps:
+            step()
+
+    def close(self) -> None:
+        if self._steps:
+            self._device.recordings -= 1
+        self._steps = []
 
 
 class ModelDevice:
@@ -80,6 +102,8 @@ class ModelDevice:
         self.shared_limit, self.processors, self.memory = 227 * 1024, 2, memory
         self.live: list[_Memory] = []
         self.launched: list[str] = []
+        self.allocations = self.recordings = self.replays = 0
+        self._recorded: list[Callable[[], object]] | None = None
         self.is_model = True
 
     def __enter__(self) -> ModelDevice:
@@ -87,11 +111,14 @@ class ModelDevice:
 
     def __exit__(self, *_: object) -> None:
         assert not self.live, f"{len(self.live)} arrays were not closed"
+        assert not self.recordings, f"{self.recordings} recordings were not closed"
 
     def kernels(self, family: str) -> ModelKernels:
         return ModelKernels(self, library(family, self._folder, self._arch))
 
     def empty(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
+        assert self._recorded is None, "what allocates cannot be recorded"
+        self.allocations += 1
         kind = np.dtype(dtype)
         size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
         if sum(memory.block.nbytes for memory in self.live) + size > self.memory:
@@ -103,6 +130,7 @@ class ModelDevice:
         return DeviceArray(memory.address, tuple(shape), kind, memory)
 
     def upload(self, values: np.ndarray, to: DeviceArray | None = None) -> DeviceArray:
+        assert self._recorded is None, "a copy from the host is not to be recorded: it may change"
         values = np.ascontiguousarray(values)
         array = self.empty(values.shape, values.dtype) if to is None else to
         assert values.nbytes <= array.nbytes
@@ -110,12 +138,40 @@ class ModelDevice:
         return array
 
     def download(self, array: DeviceArray) -> np.ndarray:
+        assert self._recorded is None, "what waits cannot be recorded"
         values = np.empty(array.shape, array.dtype)
         ctypes.memmove(values.ctypes.data, array.address, array.nbytes)
         return values
 
     def fill(self, array: DeviceArray, byte: int) -> None:
-        ctypes.memset(array.address, byte, array.nbytes)
+        self.start(lambda: ctypes.memset(array.address, byte, array.nbytes))
+
+    def copy(self, source: DeviceArray, to: DeviceArray) -> None:
+        assert source.nbytes <= to.nbytes
+        self.start(lambda: ctypes.memmove(to.address, source.address, source.nbytes))
+
+    def record(self, work: Callable[[], None]) -> ModelRecording:
+        """As on a GPU nothing runs while it is recorded; then it is started once."""
+        assert self._recorded is None
+        self._recorded = []
+        try:
+            work()
+            recording = ModelRecording(self, self._recorded)
+        finally:
+            self._recorded = None
+        recording.launch()
+        return recording
+
+    def start(self, step: Callable[[], object]) -> None:
+        """Run a step now, or when the recording that is made is started."""
+        if self._recorded is None:
+            step()
+        else:
+            self._recorded.append(step)
+
+    def current(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def synchronize(self) -> None:
         """Nothing runs behind the caller's back."""
+        assert self._recorded is None, "what waits cannot be recorded"

@@ -15,6 +15,7 @@ struct Encode {
     const float* codewords;  // (M, d / M, 256)
     uint8_t* codes;          // (R, M)
     float* tables;           // (R, M, 256)
+    const int32_t* counted;  // how many of the rows there are, or null for all
     int32_t rows, width, dimensions, subspaces, normalise;
 };
 
@@ -24,7 +25,9 @@ KERNEL(kThreads, 4, project_rows, Encode) {
     float* centred = (float*)memory;
     float* sums = centred + kRows * args.width;
     const int64_t first = (int64_t)blockIdx.x * kRows;
-    const int rows = args.rows - first < kRows ? (int)(args.rows - first) : kRows;
+    const int most = rows_there(args.counted, args.rows);
+    if (first >= most) return;
+    const int rows = most - first < kRows ? (int)(most - first) : kRows;
     for (int i = threadIdx.x; i < kRows * args.width; i += kThreads) {
         const int row = i / args.width, d = i % args.width;
         const float value = row < rows ? args.values[(first + row) * args.width + d] : 0.0f;
@@ -72,6 +75,7 @@ __device__ __forceinline__ float codeword_distance(const Encode& args, int64_t r
 
 // Grid: (R, M), a thread a codeword.
 KERNEL(kThreads, 4, lookup_tables, Encode) {
+    if ((int)blockIdx.x >= rows_there(args.counted, args.rows)) return;
     const int64_t place = ((int64_t)blockIdx.x * args.subspaces + blockIdx.y) * kCodewords + threadIdx.x;
     args.tables[place] = codeword_distance(args, blockIdx.x, blockIdx.y, threadIdx.x);
 }
@@ -80,6 +84,7 @@ KERNEL(kThreads, 4, lookup_tables, Encode) {
 KERNEL(kThreads, 4, nearest_codewords, Encode) {
     DYNAMIC_SHARED(memory);
     uint64_t* nearest = (uint64_t*)memory;
+    if ((int)blockIdx.x >= rows_there(args.counted, args.rows)) return;
     // Squares are not negative, so their bits order as they do.
     const uint32_t distance = __float_as_uint(codeword_distance(args, blockIdx.x, blockIdx.y, threadIdx.x));
     const uint32_t least = warp_min(distance);

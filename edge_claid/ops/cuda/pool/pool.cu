@@ -1,5 +1,5 @@
-// RoI pooling of the maps of a batch over all its regions: generalised mean and maximum, as ops/reference/pool.py. Sums are
-// in float32 here and in float64 there, so the two agree to about 1e-6 of the value, not to the bit.
+// RoI pooling of the maps of a batch over all its regions, by box or by mask inside the box: generalised mean and maximum,
+// as ops/reference/pool.py. Sums are in float32 here and in float64 there, so the two agree to about 1e-6 of the value.
 #include "../kernel.h"
 
 constexpr int kThreads = 256;
@@ -14,17 +14,20 @@ struct Pool {
     float* pooled;           // (R, stride), of which this map's channels begin at `offset`
     const float* pixels;     // (R, 4) boxes in pixels, for boxes_in_cells
     const int32_t* sizes;    // (B, 2) width and height of each picture
+    const int32_t* counted;  // how many of the regions there are, or null for all
+    const uint32_t* masks;   // (., words) tokens of a region, bit by bit; null without masks
+    const int32_t* mask_rows;  // (R) which row of masks is a region's
+    float* weights;          // (R, h w) with masks: what they cover of each cell
     double smallest_side;    // cells that a box is widened to
-    int32_t maps, channels, rows, columns, regions, stride, offset;
+    int32_t maps, channels, rows, columns, regions, stride, offset, token_rows, token_columns, words;
     float power;             // infinity: the maximum
     float norm;              // of a row's part after normalise_regions
-    int32_t end;
 };
 
 // Grid: (ceil(R / 256)). cells_from_pixels of edge_claid/descriptors/pool.py.
 KERNEL(kThreads, 4, boxes_in_cells, Pool) {
     const int region = blockIdx.x * kThreads + threadIdx.x;
-    if (region >= args.regions) return;
+    if (region >= rows_there(args.counted, args.regions)) return;
     const float* box = args.pixels + 4 * (int64_t)region;
     const int32_t* size = args.sizes + 2 * args.images[region];
     const double limits[2] = {(double)args.columns, (double)args.rows};
@@ -69,20 +72,47 @@ __device__ __forceinline__ float covered(float start, float stop, int cell) {
     return share < 0.0f ? 0.0f : share > 1.0f ? 1.0f : share;
 }
 
+// How much of a cell, in tokens, lies in a token along one axis. Cells are `scale` tokens long.
+__device__ __forceinline__ double token_share(int cell, double scale, int token) {
+    const double start = __dmul_rn((double)cell, scale), stop = __dmul_rn((double)(cell + 1), scale);
+    return fmax(fmin((double)(token + 1), stop) - fmax((double)token, start), 0.0);
+}
+
+// Grid: (R, ceil(h w / 256)), a thread a cell. mask_weights of the reference.
+KERNEL(kThreads, 4, weigh_cells, Pool) {
+    const int region = blockIdx.x, cell = blockIdx.y * kThreads + threadIdx.x;
+    if (region >= rows_there(args.counted, args.regions) || cell >= args.rows * args.columns) return;
+    const uint32_t* mask = args.masks + (int64_t)args.mask_rows[region] * args.words;
+    const double down = __ddiv_rn((double)args.token_rows, (double)args.rows);
+    const double across = __ddiv_rn((double)args.token_columns, (double)args.columns);
+    const int y = cell / args.columns, x = cell % args.columns;
+    const int y1 = min(args.token_rows, (int)ceil(__dmul_rn((double)(y + 1), down)));
+    const int x1 = min(args.token_columns, (int)ceil(__dmul_rn((double)(x + 1), across)));
+    double sum = 0.0;
+    for (int row = (int)__dmul_rn((double)y, down); row < y1; ++row)
+        for (int column = (int)__dmul_rn((double)x, across); column < x1; ++column) {
+            const int token = row * args.token_columns + column;
+            if (mask[token / 32] >> (token % 32) & 1) sum += token_share(y, down, row) * token_share(x, across, column);
+        }
+    args.weights[(int64_t)region * args.rows * args.columns + cell] = (float)(sum / (down * across));
+}
+
 // Grid: (R, ceil(C / 256)), a thread a channel.
 KERNEL(kThreads, 4, pool_regions, Pool) {
     const int region = blockIdx.x, channel = blockIdx.y * kThreads + threadIdx.x;
-    if (channel >= args.channels) return;
+    if (region >= rows_there(args.counted, args.regions) || channel >= args.channels) return;
     const float* box = args.boxes + 4 * (int64_t)region;
     const float* map = args.raised + (int64_t)args.images[region] * args.rows * args.columns * args.channels + channel;
     const int x0 = max(0, (int)floorf(box[0])), x1 = min(args.columns, (int)ceilf(box[2]));
     const int y0 = max(0, (int)floorf(box[1])), y1 = min(args.rows, (int)ceilf(box[3]));
+    const float* masked = args.masks ? args.weights + (int64_t)region * args.rows * args.columns : nullptr;
     const bool maximum = isinf(args.power);
     float sum = 0.0f, total = 0.0f, most = -INFINITY;
     for (int y = y0; y < y1; ++y) {
         const float share = covered(box[1], box[3], y);
         for (int x = x0; x < x1; ++x) {
-            const float weight = share * covered(box[0], box[2], x);
+            const float boxed = share * covered(box[0], box[2], x);
+            const float weight = masked ? boxed * masked[y * args.columns + x] : boxed;
             if (!(weight > 0.0f)) continue;
             const float value = map[(int64_t)(y * args.columns + x) * args.channels];
             sum += weight * value;
@@ -99,6 +129,7 @@ KERNEL(kThreads, 4, pool_regions, Pool) {
 KERNEL(kThreads, 4, normalise_regions, Pool) {
     DYNAMIC_SHARED(memory);
     float* parts = (float*)memory;
+    if ((int)blockIdx.x >= rows_there(args.counted, args.regions)) return;
     float* row = args.pooled + (int64_t)blockIdx.x * args.stride + args.offset;
     float square = 0.0f;
     for (int c = threadIdx.x; c < args.channels; c += kThreads) square += row[c] * row[c];

@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any
 
 from edge_claid.errors import MachineError
-from edge_claid.runners.cuda_driver import LIBRARY
 
+LIBRARY = "libcuda.so.1"
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE: what other threads do meanwhile is no error
 
 
