@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_claid.cli.printing import counted
 from edge_claid.errors import UsageError
 from edge_claid.gallery.outcome import STATUSES, Summary
 
@@ -80,7 +81,7 @@ class Hooks:
         facts: dict[str, Any] = {"gallery": self.gallery, "seconds": round(summary.seconds, 1)}
         facts |= {status: summary.counts[status] for status in STATUSES}
         if summary.counts["rejected"]:
-            self.error.run(facts | {"reason": f"{summary.counts['rejected']} files were rejected"})
+            self.error.run(facts | {"reason": f"{counted(summary.counts['rejected'], 'file')} rejected"})
         self.done.run(facts)
 
     def failed(self, error: BaseException) -> None:

@@ -12,6 +12,11 @@ def shown(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 image``, ``2,000 images``."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def json_line(value: Any) -> str:
     """One line of JSON; plain ASCII where the terminal, or the name, knows no better."""
     text = json.dumps(value, ensure_ascii=False)

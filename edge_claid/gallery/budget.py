@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from edge_claid.errors import StorageError
 from edge_claid.gallery.clips import frames_of
@@ -71,6 +71,19 @@ class Estimate:
         ]
 
 
+class Training(Protocol):
+    """What the estimate has to know of EnrollOptions, whose docstring says what these are."""
+
+    @property
+    def keep_descriptors(self) -> bool | None: ...
+
+    @property
+    def train_least(self) -> int: ...
+
+    @property
+    def train_early(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class _Rates:
     regions: float
@@ -83,13 +96,12 @@ def estimate(
     gallery: Gallery | None,
     sources: Sequence[tuple[FileSource, Root | None]],
     descriptor_dim: int,
-    keep_descriptors: bool | None,
-    train_early: int,
+    options: Training,
     path: str | None,
 ) -> Estimate:
     """Walk the sources by name and stat, and reckon.
 
-    path: of the gallery, None where it is not known which disk that will be. train_early: as in EnrollOptions.
+    options: EnrollOptions. path: of the gallery, None where it is not known which disk that will be.
     """
     files = new = frames = 0
     for source, root in sources:
@@ -98,12 +110,16 @@ def estimate(
     rates = _rates(gallery)
     info = gallery.info() if gallery is not None else None
     described = 2 * descriptor_dim
-    keeping = keep_descriptors if keep_descriptors is not None else info is not None and info.keep_descriptors
+    keeping = options.keep_descriptors
+    if keeping is None:
+        keeping = info is not None and info.keep_descriptors
     region_bytes = rates.region_bytes + rates.code_bytes + (described if keeping else 0)
     regions = new * rates.regions
     uncoded = info is None or info.code_space is None
-    waiting = min(regions, train_early) * described if uncoded and not keeping else 0.0
-    growth = int(new * _ROW_BYTES + regions * region_bytes + (_SPACE_BYTES if uncoded and new else 0))
+    trained = uncoded and new > 0 and rates.stored_regions + regions >= options.train_least
+    waiting = min(regions, options.train_early) * described if uncoded and not keeping else 0.0
+    staying = _SPACE_BYTES if trained else waiting
+    growth = int(new * _ROW_BYTES + regions * region_bytes + staying)
     return Estimate(
         files=files,
         new=new,
@@ -112,7 +128,7 @@ def estimate(
         region_bytes=region_bytes,
         image_bytes=rates.regions * region_bytes + _ROW_BYTES,
         growth=growth,
-        peak=int(growth + _WAITING_TWICE * waiting),
+        peak=int(growth + _WAITING_TWICE * waiting) if trained else growth,
         free=free_bytes(path) if path is not None else None,
         memory=READ_BYTES + PIXEL_BYTES,
         search_memory=int((rates.stored_regions + regions) * (rates.code_bytes + BOX_BYTES + 4)),

@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from edge_claid.gallery.budget import RESERVE_BYTES, Estimate, estimate, require_room, stored_dim
+from edge_claid.gallery.budget import estimate, require_room, stored_dim
 from edge_claid.gallery.feed import Feed
+from edge_claid.gallery.options import EnrollOptions
 from edge_claid.gallery.outcome import Outcome, Summary
 from edge_claid.gallery.prune import gone
 from edge_claid.gallery.roots import all_roots, find_root
@@ -16,19 +17,11 @@ from edge_claid.gallery.survey import FileSource, Finding, Survey
 
 
 def rehearse(
-    gallery: Gallery | None,
-    sources: Sequence[FileSource],
-    pruning: bool,
-    report: Callable[[Outcome], None],
-    planned: Callable[[Estimate], None] = lambda estimate: None,
-    train_early: int = 0,
-    path: str | None = None,
-    reserve: int = RESERVE_BYTES,
+    gallery: Gallery | None, sources: Sequence[FileSource], options: EnrollOptions, report: Callable[[Outcome], None]
 ) -> Summary:
     """Report what an enrolment would do, by headers and hashes; pixels are not decoded and nothing is written.
 
-    planned, train_early, reserve: as in EnrollOptions. path: where the gallery is or would be, None where that is not
-    known yet. Raises StorageError where the enrolment would be refused for want of room there.
+    Raises StorageError where the enrolment would be refused for want of room.
     """
     summary = Summary(rehearsed=True)
     started = time.monotonic()
@@ -53,10 +46,11 @@ def rehearse(
     roots = [find_root(gallery, source.root, source.name) if gallery else None for source in sources]
     stored = all_roots(gallery) if gallery else []
     paired = list(zip(sources, roots, strict=True))
-    ahead = estimate(gallery, paired, stored_dim(gallery), None, train_early, path)
-    planned(ahead)
+    path = gallery.path if gallery is not None else options.path
+    ahead = estimate(gallery, paired, stored_dim(gallery), options, path)
+    options.planned(ahead)
     if path is not None:
-        require_room(ahead, path, reserve)
+        require_room(ahead, path, options.reserve)
     feed = Feed(paired, Survey(gallery, stored), settle, threading.Event())
     seen: dict[bytes, str] = {}
     for finding in feed.checked():
@@ -66,7 +60,7 @@ def rehearse(
         else:
             tell(Outcome(finding.path, "added" if finding.row is None else "replaced", 0, finding.reason))
     for number, root in enumerate(roots):
-        if pruning and gallery is not None and root is not None and number not in feed.lost_now():
+        if options.prune and gallery is not None and root is not None and number not in feed.lost_now():
             for row in gone(gallery, root, feed.listed.get(number, 0)):
                 if row.id in copies:
                     tell(Outcome(copies[row.id], "moved", row.regions, f"was {row.path}"))

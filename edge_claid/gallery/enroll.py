@@ -11,76 +11,27 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
 from edge_claid.errors import BadImageError, GalleryError, StorageError, UsageError
-from edge_claid.gallery.batch import Space
-from edge_claid.gallery.budget import RESERVE_BYTES, Estimate, estimate, require_reserve, require_room
+from edge_claid.gallery.budget import estimate, require_reserve, require_room
 from edge_claid.gallery.changes import Changes
 from edge_claid.gallery.clips import require_spacing
 from edge_claid.gallery.drift import drift_warning
 from edge_claid.gallery.dry_run import rehearse
 from edge_claid.gallery.feed import Feed
-from edge_claid.gallery.labels import Labels
+from edge_claid.gallery.handover import Handover
+from edge_claid.gallery.options import Describer, EnrollOptions
 from edge_claid.gallery.outcome import Outcome, Summary
 from edge_claid.gallery.prune import prune
 from edge_claid.gallery.roots import all_roots, register_root
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.survey import FileSource, Finding, Survey
-from edge_claid.gallery.training import untold
-from edge_claid.records import Described, Frame
 
 # A batch is committed when it holds so many files or its first has waited so long; each commit waits for the disk.
 _BATCH_FILES, _BATCH_SECONDS = 64, 2.0
 
 log = logging.getLogger(__name__)
-
-
-class Describer(Protocol):
-    """What enrolment needs of a pipeline."""
-
-    @property
-    def id(self) -> str:
-        """The pipeline id."""
-
-    @property
-    def describe_settings(self) -> dict[str, Any]:
-        """What the id stands for, to be stored with the gallery."""
-
-    @property
-    def descriptor_dim(self) -> int:
-        """Length of a descriptor before projection."""
-
-    def describe_many(self, frames: Iterable[Frame]) -> Iterator[Described | Exception]:
-        """One result per frame, in order; an exception in place of a description where a frame failed."""
-
-
-@dataclass(frozen=True)
-class EnrollOptions:
-    """prune: remove what a source's folder no longer has. dry_run: say what would be done, write nothing.
-
-    keep_descriptors: keep float16 descriptors beside the codes; as the gallery is set where None.
-    train: a gallery and the pipeline to a code space, or None to leave the gallery uncoded.
-    train_least: regions needed before it is called at the end; train_early: regions at which it is called on the way,
-    so that uncoded descriptors do not fill the disk. training: told how far that training is.
-    planned: told what lies ahead before the work. reserve: bytes of the disk that are left free.
-    stop: once set, what is in work is committed and the run ends. path: with dry_run, where the gallery would be made.
-    """
-
-    labels: Labels = field(default_factory=Labels)
-    prune: bool = False
-    dry_run: bool = False
-    keep_descriptors: bool | None = None
-    train: Callable[[Gallery, Describer], Space] | None = None
-    train_least: int = 2_000
-    train_early: int = 50_000
-    training: Callable[[str, int, int], None] = untold
-    planned: Callable[[Estimate], None] = lambda estimate: None
-    reserve: int = RESERVE_BYTES
-    stop: threading.Event = field(default_factory=threading.Event)
-    path: str | None = None
 
 
 def enroll(
@@ -101,9 +52,7 @@ def enroll(
     if options.prune and not all(source.whole for source in sources):
         raise UsageError("--prune needs folders as sources: a file or a pattern does not tell what else is gone")
     if options.dry_run:
-        path = gallery.path if gallery is not None else options.path
-        told, early = options.planned, options.train_early
-        return rehearse(gallery, sources, options.prune, report, told, early, path, options.reserve)
+        return rehearse(gallery, sources, options, report)
     if gallery is None or pipeline is None:
         raise ValueError("enrolment without dry_run needs a gallery and a pipeline")
     gallery.bind(pipeline.id, pipeline.describe_settings, pipeline.descriptor_dim, options.keep_descriptors)
@@ -126,7 +75,7 @@ class _Enrolment:
         for source, root in self._sources:
             if source.video_every is not None:
                 require_spacing(gallery, root, source.video_every)
-        self._settled: queue.Queue[Finding | Exception | None] = queue.Queue(256)
+        self._settled: Handover[Finding | Exception | None] = Handover(256)
         self._stop = options.stop
         self._survey = Survey(gallery, all_roots(gallery))
         self._feed = Feed(self._sources, self._survey, self._settled.put, self._stop)
@@ -155,8 +104,7 @@ class _Enrolment:
     def _plan(self) -> None:
         """Tell what lies ahead; refuse what cannot fit."""
         options, path = self._options, self._gallery.path
-        keep, early = options.keep_descriptors, options.train_early
-        ahead = estimate(self._gallery, self._sources, self._pipeline.descriptor_dim, keep, early, path)
+        ahead = estimate(self._gallery, self._sources, self._pipeline.descriptor_dim, options, path)
         options.planned(ahead)
         require_room(ahead, path, options.reserve)
 

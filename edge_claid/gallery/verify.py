@@ -50,6 +50,7 @@ class Expected:
 
 def verify(gallery: Gallery) -> Iterator[Problem]:
     """Every problem found: pages, references, identity, checksums, shapes, codes against the code book."""
+    told: set[str] = set()
     for part, check in (
         ("file", _pages),
         ("references", _references),
@@ -60,7 +61,10 @@ def verify(gallery: Gallery) -> Iterator[Problem]:
         try:
             yield from check(gallery)
         except EdgeClaidError as error:
-            yield Problem(None, _without_place(str(error), gallery.path), part)
+            what = _without_place(str(error), gallery.path)
+            if what not in told:
+                yield Problem(None, what, part)
+            told.add(what)
 
 
 def expected_of(gallery: Gallery) -> Expected:

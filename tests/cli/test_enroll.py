@@ -158,7 +158,7 @@ def test_dry_run_tells_what_would_be(shop: Shop) -> None:
     shop.picture("a.png", 1)
     result = shop.enroll("--dry-run")
     assert result.stdout == "would be: 1 added; nothing was written\n"
-    assert "MB on the way; " in result.stderr
+    assert "kB on the way; " in result.stderr
     assert result.stderr.splitlines()[1].endswith(" are free")
 
 
@@ -213,10 +213,10 @@ def test_labels_list_remove(shop: Shop) -> None:
     shop.run("gallery", "label", shop.gallery, "3.png", "--set", "bowl")
     table = shop.folder / "l.csv"
     table.write_text("path;label\ncups/1.png;mug\n")
-    assert shop.run("gallery", "label", shop.gallery, "--labels", table).stdout == "1 labels changed\n"
+    assert shop.run("gallery", "label", shop.gallery, "--labels", table).stdout == "1 label changed\n"
     assert len(shop.run("gallery", "list", shop.gallery, "--label", "bowl").stdout.splitlines()) == 1
-    assert "1 images removed" in shop.run("gallery", "remove", shop.gallery, "--label", "mug").stdout
-    assert "1 images removed" in shop.run("gallery", "remove", shop.gallery, "photos/cups/*").stdout
+    assert "1 image removed" in shop.run("gallery", "remove", shop.gallery, "--label", "mug").stdout
+    assert "1 image removed" in shop.run("gallery", "remove", shop.gallery, "photos/cups/*").stdout
     with pytest.raises(UsageError):
         shop.run("gallery", "remove", shop.gallery)
     info = lines(shop.run("gallery", "info", shop.gallery, "--json"))[0]
@@ -231,7 +231,7 @@ def test_verify_and_compact(shop: Shop) -> None:
     shop.run("gallery", "compact", shop.gallery)
     with store.Gallery.open(shop.gallery, "rw") as gallery, gallery.writing() as connection:
         connection.execute("UPDATE regions SET checksum = 0")
-    with pytest.raises(GalleryError, match="1 problems") as found:
+    with pytest.raises(GalleryError, match="1 problem found") as found:
         shop.run("gallery", "verify", shop.gallery)
     assert found.value.exit_code == 8
 

@@ -209,7 +209,7 @@ def test_repair_of_a_file_that_cannot_be_opened(desk: Desk) -> None:
     content[:1000] = bytes(1000)
     desk.gallery.write_bytes(content)
     desk.run("verify", desk.gallery, code=GalleryError.exit_code)
-    assert "12 images are sound, 0 are lost" in desk.run("verify", desk.gallery, "--repair").stdout
+    assert "12 images sound, 0 lost" in desk.run("verify", desk.gallery, "--repair").stdout
     assert len(desk.paths()) == 12
     desk.run("verify", desk.folder / "none.claid", "--repair", code=UsageError.exit_code)
 

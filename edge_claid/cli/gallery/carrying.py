@@ -12,7 +12,7 @@ import typer
 
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath, InRoot, Patterns, WithLabel
 from edge_claid.cli.gallery.thumbnails import thumbnail_maker
-from edge_claid.cli.printing import json_line, print_json, shown
+from edge_claid.cli.printing import counted, json_line, print_json, shown
 from edge_claid.errors import UsageError
 from edge_claid.gallery.backup import copy_to, import_gallery
 from edge_claid.gallery.contact_sheet import write_contact_sheet
@@ -88,7 +88,7 @@ def import_(
     if is_gallery:
         with Gallery.open(source) as outside:
             images = import_gallery(outside, str(gallery))
-        print_json({"images": images}) if json else print(f"{images} images, all verified")
+        print_json({"images": images}) if json else print(f"{counted(images, 'image')}, all verified")
         return
     with Gallery.open(gallery, "rw") as store:
         counts = import_records(store, str(source), _telling(json))

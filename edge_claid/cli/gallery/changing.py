@@ -11,7 +11,7 @@ import typer
 
 from edge_claid.cli.gallery.alike import images_alike
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath, InRoot, Patterns, WithLabel
-from edge_claid.cli.printing import print_json, shown
+from edge_claid.cli.printing import counted, print_json, shown
 from edge_claid.errors import UsageError
 from edge_claid.gallery.labels import read_labels
 from edge_claid.gallery.roots import all_roots
@@ -80,7 +80,7 @@ def label(
     if json:
         for row, wanted in changed:
             print_json({"image": row.path, "root": row.root, "label": wanted, "was": row.label})
-    print_json({"labelled": len(changed)}) if json else print(f"{len(changed)} labels changed")
+    print_json({"labelled": len(changed)}) if json else print(f"{counted(len(changed), 'label')} changed")
 
 
 def compact(gallery: GalleryPath, json: AsJson = False) -> None:
@@ -110,4 +110,4 @@ def _tell_removed(rows: list[ImageRow], scores: dict[int, float], status: str, j
     if json:
         print_json({status.replace(" ", "_"): len(rows)})
     else:
-        print(f"{len(rows)} images {status}")
+        print(f"{counted(len(rows), 'image')} {status}")

@@ -9,7 +9,7 @@ import typer
 
 from edge_claid.cli.enroll import open_pipeline, tell_outcome, tell_summary, with_training
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath
-from edge_claid.cli.printing import print_json
+from edge_claid.cli.printing import counted, print_json
 from edge_claid.frames.folder import PictureFiles
 from edge_claid.gallery.clips import spacing
 from edge_claid.gallery.drift import drift_of
@@ -79,4 +79,4 @@ def retrain(
     if json:
         print_json({"retrained": True, "code_space": info.code_space, "drift": before and asdict(before)})
     else:
-        print(f"{info.images} images are coded in the new space {info.code_space}")
+        print(f"{counted(info.images, 'image')} coded in the new space {info.code_space}")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath
-from edge_claid.cli.printing import print_json, shown
+from edge_claid.cli.printing import counted, print_json, shown
 from edge_claid.errors import GalleryError
 from edge_claid.gallery.repair import Mended
 from edge_claid.gallery.repair import repair as run_repair
@@ -29,26 +29,26 @@ def verify(
 ) -> None:
     """Read everything and check it; exit 8 where something is wrong and was not repaired."""
     problems = 0
-    images = None
+    images = 0
     try:
         with Gallery.open(gallery) as store:
             for problem in run_verification(store):
                 problems += 1
                 _tell_problem(problem, json)
-            images = len(store) if not problems else None
+            images = len(store) if not problems else 0
     except GalleryError as error:
         if not repair or not os.path.isfile(gallery):
             raise
         problems += 1
         _tell_problem(Problem(None, str(error)), json)
     if not problems:
-        print_json({"images": images, "problems": 0}) if json else print(f"{images} images, all sound")
+        print_json({"images": images, "problems": 0}) if json else print(f"{counted(images, 'image')}, all sound")
     elif repair:
         _repair(gallery, json)
     else:
         raise GalleryError(
-            f"gallery {gallery}: {problems} problems found; `edge-claid gallery verify --repair {gallery}` keeps "
-            "what is sound"
+            f"gallery {gallery}: {counted(problems, 'problem')} found; "
+            f"`edge-claid gallery verify --repair {gallery}` keeps what is sound"
         )
 
 
@@ -82,7 +82,7 @@ def _repair(gallery: Path, json: bool) -> None:
 
 
 def _summary(images: int, counts: dict[str, int], lost_space: bool) -> Iterator[str]:
-    yield f"repaired: {images} images are sound, {counts['lost']} are lost"
+    yield f"repaired: {counted(images, 'image')} sound, {counts['lost']:,} lost"
     if counts["recoded"]:
         yield f"{counts['recoded']} were coded again from their float descriptors"
     if counts["lightened"]:
