@@ -3,7 +3,7 @@
     python tools/bench_live.py ../shared/data --work WORK [--step 1] [--distractors 0] [--sides 224 --sides 336 …]
 
 The gallery holds the pictures of data/dev without the clip's own (their labels from gt.json), and, one at a time, cut-
-outs of the clip's object. Needs about an hour on two cores; galleries in WORK are kept for the next run. Writes
+outs of the clip's object. Needs about twenty minutes on two cores; galleries in WORK are kept for the next run. Writes
 benchmarks/results/live.json.
 """
 
@@ -13,167 +13,25 @@ import argparse
 import csv
 import json
 import shutil
-import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import cv2
 import numpy as np
+from live_clips import Camera, RememberingLooker, answers, boxes_of, clip_figures, frames_of, medians, seconds_to_return
 from results_file import write
 
 from edge_claid import ops
 from edge_claid.api import Gallery
-from edge_claid.config import LiveSettings
-from edge_claid.frames import open_stream
-from edge_claid.live import FrameAnswer, LiveEvent, Lookup, PipelineLooker, Recogniser, Threshold, WatchedGallery
-from edge_claid.live.association import box_overlaps
-from edge_claid.live.look import Look
-from edge_claid.live.lookup import Namer
+from edge_claid.live import Lookup, PipelineLooker, Recogniser, Threshold, WatchedGallery
 from edge_claid.live.targets import finder_of, target_from_picture
 from edge_claid.pipeline import Pipeline
-from edge_claid.records import Frame, SourceEvent, TimedFrame
+from edge_claid.records import Frame
 from edge_claid.runners.onnx_runner import usable_cores
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 TRUTH = Path(__file__).with_name("live_truth.json")
 PARTS = ("speed", "key_frames", "false_alarms", "tiger")
-FOUND, AWAY = 0.3, 0.1  # IoU from which a box is right, and under which it is wrong
-
-
-class Stepped:
-    """Every n-th frame of a clip, as a file gives it."""
-
-    live, dropped = False, 0
-
-    def __init__(self, path: Path, step: int) -> None:
-        self._stream, self._step = open_stream(path), step
-
-    def __enter__(self) -> Stepped:
-        self._stream.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.__exit__()
-
-    def read(self, timeout: float | None = None) -> TimedFrame | SourceEvent | None:
-        while True:
-            found = self._stream.read(timeout)
-            if not isinstance(found, TimedFrame) or found.number % self._step == 0:
-                return found
-
-
-class Camera:
-    """A clip played in real time, as a camera gives it: always the newest frame, the others dropped."""
-
-    live = True
-
-    def __init__(self, frames: list[Frame], per_second: float, seconds: float) -> None:
-        self._frames, self._rate, self._seconds = frames, per_second, seconds
-        self._start, self._number, self._taken = time.monotonic(), -1, 0
-
-    @property
-    def dropped(self) -> int:
-        return self._number + 1 - self._taken
-
-    def read(self, timeout: float | None = None) -> TimedFrame | SourceEvent | None:
-        now = time.monotonic() - self._start
-        if now > self._seconds:
-            return SourceEvent("ended", time.time())
-        newest = int(now * self._rate)
-        if newest <= self._number:
-            time.sleep((self._number + 1) / self._rate - now)
-            newest = self._number + 1
-        self._number, self._taken = newest, self._taken + 1
-        captured = self._start + newest / self._rate
-        return TimedFrame(self._frames[newest % len(self._frames)], newest, time.time(), captured)
-
-
-class RememberingLooker:
-    """Looks at each frame once, whatever is sought in it."""
-
-    def __init__(self, looker: PipelineLooker) -> None:
-        self._looker, self._seen = looker, {}  # type: tuple[PipelineLooker, dict[bytes, Look]]
-
-    def look(self, frame: Frame) -> Look:
-        key = frame.name.encode()
-        if key not in self._seen:
-            self._seen[key] = self._looker.look(frame)
-        return self._seen[key]
-
-
-class Answers:
-    """A sink that keeps tracks and numbers of every answer, not the pictures."""
-
-    lossless = True
-
-    def __init__(self) -> None:
-        self.found: list[tuple[int, float, tuple[Any, ...]]] = []
-
-    def frame(self, answer: FrameAnswer) -> None:
-        self.found.append((answer.number, answer.time, answer.tracks))
-
-    def event(self, event: LiveEvent) -> None:
-        """Not measured here."""
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-def answers(clip: Path, step: int, looker: Any, watched: WatchedGallery, namer: Namer, settings: LiveSettings) -> list:
-    kept = Answers()
-    with Stepped(clip, step) as source:
-        lookup = Lookup(source, looker, watched, namer, settings, [kept], workers=usable_cores())
-        lookup.start()
-        lookup.wait()
-        lookup.stop()
-    return kept.found
-
-
-def confirmed(tracks: tuple[Any, ...]) -> list[Any]:
-    return [track for track in tracks if track.state == "confirmed"]
-
-
-def best_overlap(tracks: list[Any], label: str, box: list[float]) -> float:
-    boxes = [track.box for track in tracks if track.label == label]
-    return float(box_overlaps(np.array(boxes), np.array([box])).max()) if boxes else 0.0
-
-
-def clip_figures(found: list, label: str, truth: dict[int, list[list[float]]]) -> dict[str, Any]:
-    """Shares over frames with truth, and confirmations in the wrong place or of the wrong thing, as tracks a minute."""
-    hits, overlap, wrong = [], [], set()
-    for number, _, tracks in found:
-        sure = confirmed(tracks)
-        if number in truth:
-            for box in truth[number]:
-                overlap.append(best_overlap(sure, label, box))
-                hits.append(overlap[-1] >= FOUND)
-            for track in sure:
-                inside = max((best_overlap([track], label, box) for box in truth[number]), default=0.0)
-                if inside < AWAY:
-                    wrong.add((track.id, track.label or track.gallery_image))
-        else:
-            wrong |= {(t.id, t.label or t.gallery_image) for t in sure if t.label != label}
-    seconds = found[-1][1] - found[0][1] + (found[-1][1] - found[0][1]) / max(len(found) - 1, 1)
-    return {
-        "share_found": round(float(np.mean(hits)), 4) if hits else None,
-        "mean_iou": round(float(np.mean(overlap)), 4) if overlap else None,
-        "wrong_tracks": len(wrong),
-        "wrong_tracks_per_minute": round(len(wrong) / seconds * 60, 2),
-        "frames": len(found),
-    }
-
-
-def seconds_to_return(found: list, label: str, returns: dict[str, list[float]]) -> dict[str, float | None]:
-    """Seconds from the frame where a thing is back to the first confirmed box on it; boxes may move: nearest counts."""
-    taken: dict[str, float | None] = {}
-    for first, box in returns.items():
-        later = [(time, tracks) for number, time, tracks in found if number >= int(first)]
-        start = later[0][0] if later else 0.0
-        hits = (time - start for time, tracks in later if best_overlap(confirmed(tracks), label, box) > AWAY)
-        when = next(hits, None)
-        taken[first] = None if when is None else round(when, 3)
-    return taken
 
 
 def dev_gallery(data: Path, work: Path, pipeline: Pipeline, distractors: int) -> Path:
@@ -221,16 +79,6 @@ def with_cutout(gallery: Path, work: Path, pipeline: Pipeline, cutout: np.ndarra
     return copy
 
 
-def frames_of(clip: Path, numbers: list[int]) -> dict[int, Frame]:
-    """These frames of a clip."""
-    found: dict[int, Frame] = {}
-    with open_stream(clip) as stream:
-        while len(found) < len(numbers) and isinstance(timed := stream.read(), TimedFrame):
-            if timed.number in numbers:
-                found[timed.number] = timed.frame
-    return found
-
-
 class Bench:
     """Everything a measurement needs, opened once."""
 
@@ -272,38 +120,28 @@ class Bench:
             for way, found in runs.items():
                 ways[way][str(number)] = clip_figures(found, "object", truth)
                 print(way, number, ways[way][str(number)], flush=True)
-        return {way: {**_medians(list(each.values())), "shown_in_frame": each} for way, each in ways.items()}
+        return {way: {**medians(list(each.values())), "shown_in_frame": each} for way, each in ways.items()}
 
     def false_alarms(self, videos: Path, steps: dict[str, int]) -> dict[str, Any]:
         """Confirmations a minute on footage with nothing of the gallery in it, by the rate that was asked for."""
         found: dict[str, Any] = {}
-        for rate in (None, 600.0, 60.0, 1.0):
+        for rate in (None, 60.0, 1.0):
             name = "default" if rate is None else f"{rate:g} an hour"
             found[name] = {}
             for clip, step in steps.items():
                 run = self.recognise(videos / f"{clip}.mp4", self.gallery, step, rate)
                 figures = clip_figures(run, "", {})
-                found[name][clip] = {key: figures[key] for key in ("wrong_tracks", "wrong_tracks_per_minute", "frames")}
+                found[name][clip] = {key: figures[key] for key in ("wrong_tracks_per_minute", "frames")}
         return found
 
     def key_frames(self, clip: Path, box: list[float], truth: dict[str, Any], returns: dict, step: int) -> dict:
         """A clip of which some frames are annotated; the object is shown in its first frame."""
         found = self.find(clip, frames_of(clip, [0])[0], box, step)
-        boxes = {int(number): _boxes(value) for number, value in truth.items()}
+        boxes = {int(number): boxes_of(value) for number, value in truth.items()}
         nearest = {min((n for n, _, _ in found), key=lambda n, wanted=wanted: abs(n - wanted)): value
                    for wanted, value in boxes.items()}  # fmt: skip
         figures = clip_figures(found, "object", nearest)
         return {**figures, "key_frames": len(nearest), "seconds_to_return": seconds_to_return(found, "object", returns)}
-
-
-def _boxes(value: Any) -> list[list[float]]:
-    return [] if value is None else value if isinstance(value[0], list) else [value]
-
-
-def _medians(figures: list[dict[str, Any]]) -> dict[str, float]:
-    return {
-        name: median(each[name] for each in figures) for name in ("share_found", "mean_iou", "wrong_tracks_per_minute")
-    }
 
 
 def speed(pipeline: Pipeline, gallery: Path, clip: Path, side: int, seconds: float) -> dict[str, Any]:
