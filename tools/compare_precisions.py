@@ -33,7 +33,7 @@ from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.training import own_views, trained_space
 
-ROWS = ("fp32/fp32", "dynamic int8/fp32", "fp16/fp16", "int8/fp32", "fp32/int8", "int8/int8")
+ROWS = ("fp32/fp32", "dynamic int8/fp32", "fp16/fp16", "int8/fp32", "fp32/int8", "int8/int8", "fp8/fp32")
 _SPACE_OF = Row("fp32", "fp32")
 
 
@@ -55,6 +55,17 @@ def nearness(outputs: Outputs, precision: str) -> dict[str, Any]:
         "token_cosine_worst_picture": round(worst, 5),
         "region_iou": round(overlap, 4),
     }
+
+
+def descriptor_cosine(outputs: Outputs, row: Row) -> dict[str, Any]:
+    """How near a row's descriptors are to float32's of the same regions, over all regions of all pictures."""
+    cosines = []
+    for path in outputs.paths:
+        a, b = (outputs.described(one, path).descriptors.values for one in (Row(row.vit, "fp32"), row))
+        cosines.append((a * b).sum(axis=1))
+    every = np.concatenate(cosines)
+    mean, least = float(every.mean()), float(every.min())
+    return {"descriptor_cosine_mean": round(mean, 5), "descriptor_cosine_least": round(least, 4)}
 
 
 def row_gallery(dataset: Dataset, outputs: Outputs, row: Row, folder: Path) -> Path:
@@ -125,6 +136,8 @@ def main() -> None:
         space = code_space(dataset, outputs, chosen.cache, Settings())
         for row in rows:
             part = retrieval(dataset, outputs, row, chosen.cache, space)
+            if row.vit == "fp32":
+                part |= descriptor_cosine(outputs, row)
             write(chosen.out, {f"retrieval at {row.vit}/{row.convolutional}": part})
             print(row, part, flush=True)
     except OutOfTimeError:

@@ -203,7 +203,7 @@ def test_many_threads_share_an_engine_one_at_a_time_and_odd_shapes_run_on_the_cp
     for name in NAMES:
         put(orin, name)
     rng = np.random.default_rng(0)
-    thin = Frame(rng.integers(0, 256, (40, 400, 3), np.uint8), "thin")  # 532 x 56 for the ViT at this size
+    thin = Frame(rng.integers(0, 256, (40, 600, 3), np.uint8), "thin")  # 546 x 42 for the ViT at this size
     frames = [Frame(rng.integers(0, 256, (90, 120, 3), np.uint8), str(n)) for n in range(4)]
     with Pipeline.open(with_runtime("tensorrt", quick_settings), cache_dir=orin, threads=16) as pipeline:
         assert pipeline.running.workers == 4
