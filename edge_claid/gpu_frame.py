@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from edge_claid.config import Settings
+from edge_claid.errors import MachineError
 from edge_claid.frames.letterbox import size_by_area, size_by_longer_side
 from edge_claid.models import NetworkFile
 from edge_claid.ops.cuda.decomposition_op import CudaDecomposition, RegionsOnDevice, TreesOnDevice
@@ -16,6 +18,8 @@ from edge_claid.ops.cuda.device import Device, DeviceArray, Recording
 from edge_claid.ops.cuda.encode_op import CudaCoder
 from edge_claid.ops.cuda.pool_op import MapPooling, MasksOfRegions, RegionsOfMaps
 from edge_claid.ops.cuda.preprocess_op import network_planes
+
+log = logging.getLogger(__name__)
 
 REGIONS = 128  # that there is room for at first; a frame with more is done again with room for them
 PLAIN_RUNS = 2  # before launches are recorded: the first may still allocate, in an engine too
@@ -106,7 +110,7 @@ class FrameOnDevice:
         if self._recording is not None:
             self._recording.launch()
         elif self._recordable and self._runs >= PLAIN_RUNS:
-            self._recording = self._device.record(self._start)
+            self._record()
         else:
             self._start()
         self._runs += 1
@@ -166,6 +170,15 @@ class FrameOnDevice:
             counted = self._regions.arrays["counts"]
             self._coder.project(self._arrays["pooled"], self._arrays["projected"], counted)
             self._coder.tables(self._arrays["projected"], self._arrays["tables"], counted)
+
+    def _record(self) -> None:
+        try:
+            self._recording = self._device.record(self._start)
+        except MachineError as error:
+            # What cannot be recorded still runs, only with more work for the CPU.
+            log.warning("%s; frames of this size go on without", error)
+            self._recordable = False
+            self._start()
 
     def _pool(self, used: list[tuple[DeviceArray, float]], trees: TreesOnDevice) -> None:
         assert self._regions is not None

@@ -36,7 +36,14 @@ class HostNetwork:
         self._device, self._runner = device, runner
 
     def run_all(self, planes: DeviceArray) -> list[DeviceArray]:
-        return [self._device.upload(output) for output in self._runner.run_all(self._device.download(planes))]
+        found = self._runner.run_all(self._device.download(planes))
+        with contextlib.ExitStack() as opening:
+            outputs = []
+            for values in found:
+                outputs.append(self._device.upload(values))
+                opening.callback(outputs[-1].close)
+            opening.pop_all()
+        return outputs
 
     def run_into(self, planes: DeviceArray, outputs: list[DeviceArray]) -> None:
         found = self._runner.run_all(self._device.download(planes))
@@ -115,7 +122,7 @@ class GpuPipeline:
                     raise UsageError("region settings ask for centring, but the network has no mean token")
                 center = device.upload(np.ascontiguousarray(mean, np.float32))
                 opening.callback(center.close)
-            pooling = opening.enter_context(MapPooling(device, chosen.power, chosen.smallest_side))
+            pooling = opening.enter_context(MapPooling(device, chosen.power, chosen.smallest_side, chosen.margin))
             self._stages = Stages(device, self._settings, self._files, self._vit, self._convolutional, pooling, center)
             self._resources = opening.pop_all()
         return self

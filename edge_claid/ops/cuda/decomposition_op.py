@@ -93,20 +93,21 @@ class CudaDecomposition:
                 opening.callback(self._arrays[name].close)
             self._arrays["order"] = self._device.upload(visiting_order(count).astype(np.uint16))
             opening.callback(self._arrays["order"].close)
+            opening.callback(self._give_room_back)
+            self._make_room(CAPACITY)
             self._resources = opening.pop_all()
-        self._make_room(CAPACITY)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in _TREE:
-            if name in self._arrays:
-                self._arrays.pop(name).close()
         self._resources.close()
 
-    def _make_room(self, capacity: int) -> None:
+    def _give_room_back(self) -> None:
         for name in _TREE:
             if name in self._arrays:
                 self._arrays.pop(name).close()
+
+    def _make_room(self, capacity: int) -> None:
+        self._give_room_back()
         self._capacity = capacity
         for name in _TREE:
             shape = (self._images, capacity, self._words) if name == "masks" else (self._images, capacity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,12 @@ class CudaCoder:
         self._between = Scratch(device)
 
     def __enter__(self) -> CudaCoder:
-        for name, values in self._host.items():
-            if values is not None:
-                self._arrays[name] = self._device.upload(np.ascontiguousarray(values, np.float32))
+        with contextlib.ExitStack() as opening:
+            opening.callback(self.__exit__)
+            for name, values in self._host.items():
+                if values is not None:
+                    self._arrays[name] = self._device.upload(np.ascontiguousarray(values, np.float32))
+            opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

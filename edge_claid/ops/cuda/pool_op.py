@@ -22,7 +22,7 @@ _NUMBERS = (
 )  # fmt: skip
 ARGUMENTS = np.dtype(
     [(name, np.uint64) for name in _POINTERS]
-    + [("smallest_side", np.float64)]
+    + [("inner", np.float64), ("smallest_side", np.float64)]
     + [(name, np.int32) for name in _NUMBERS]
     + [("power", np.float32), ("norm", np.float32)]
 )
@@ -61,11 +61,12 @@ class MapPooling:
     """Pools one network map after another into columns of the regions' descriptors. Use in a ``with`` block.
 
     power: of the generalised mean; infinity takes the maximum. smallest_side: cells that boxes are widened to.
+    margin: share of a box's sides that is left out at each side.
     """
 
-    def __init__(self, device: Device, power: float, smallest_side: float) -> None:
+    def __init__(self, device: Device, power: float, smallest_side: float, margin: float = 0.0) -> None:
         self._kernels = device.kernels("pool")
-        self._power, self._smallest_side = power, smallest_side
+        self._power, self._smallest_side, self._inner = power, smallest_side, 1.0 - 2.0 * margin
         self._raised, self._boxes, self._weights = (Scratch(device) for _ in range(3))
 
     def __enter__(self) -> MapPooling:
@@ -97,7 +98,8 @@ class MapPooling:
         for name, value in zip(_NUMBERS, (maps, channels, rows, columns, count, stride, offset), strict=False):
             arguments[name] = value
         arguments["counted"] = 0 if regions.counted is None else regions.counted.address
-        arguments["smallest_side"], arguments["power"], arguments["norm"] = self._smallest_side, self._power, norm
+        arguments["inner"], arguments["smallest_side"] = self._inner, self._smallest_side
+        arguments["power"], arguments["norm"] = self._power, norm
         launch, parts = self._kernels.launch, -(-channels // TILE)
         launch("boxes_in_cells", arguments, (-(-count // THREADS),), THREADS)
         if regions.masks is not None:

@@ -169,7 +169,9 @@ class CodeScan:
                 self._pass(arguments, 1)
                 return self._sorted_on_host(queries, k)
             kinds = (np.int32, np.float32, np.int64)
-            found = [room.array((queries, k), kind) for room, kind in zip(self._found, kinds, strict=True)]
+            most = 1 if queries == 1 else self._most_queries
+            rooms = [room.array((most, k), kind) for room, kind in zip(self._found, kinds, strict=True)]
+            found = [room.part(0, queries) for room in rooms]
             for name, array in zip(("found_images", "found_distances", "found_rows"), found, strict=True):
                 arguments[name] = array.address
             step = -(-self._rows // CHUNK) // SAMPLED_CHUNKS

@@ -18,6 +18,7 @@ struct Pool {
     const uint32_t* masks;   // (., words) tokens of a region, bit by bit; null without masks
     const int32_t* mask_rows;  // (R) which row of masks is a region's
     float* weights;          // (R, h w) with masks: what they cover of each cell
+    double inner;            // share of a box's sides within its margin
     double smallest_side;    // cells that a box is widened to
     int32_t maps, channels, rows, columns, regions, stride, offset, token_rows, token_columns, words;
     float power;             // infinity: the maximum
@@ -35,7 +36,7 @@ KERNEL(kThreads, 4, boxes_in_cells, Pool) {
     for (int axis = 0; axis < 2; ++axis) {
         const double scale = __ddiv_rn(limits[axis], (double)size[axis]);
         const double low = __dmul_rn((double)box[axis], scale), high = __dmul_rn((double)box[axis + 2], scale);
-        const double side = fmin(fmax(high - low, args.smallest_side), limits[axis]);
+        const double side = fmin(fmax(__dmul_rn(high - low, args.inner), args.smallest_side), limits[axis]);
         const double start = fmin(fmax((low + high - side) / 2, 0.0), limits[axis] - side);
         args.boxes[4 * (int64_t)region + axis] = (float)start;
         args.boxes[4 * (int64_t)region + axis + 2] = (float)(start + side);
