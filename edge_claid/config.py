@@ -72,6 +72,8 @@ class DescriptorSettings:
     """How a region's descriptor is pooled from the convolutional maps.
 
     power: exponent of the generalised mean; infinity takes the maximum.
+    margin: share of a box's width and of its height that is left out at each side: a box's rim and corners show what
+    lies around the thing more than the thing.
     smallest_side: boxes are widened to at least this many cells of the map.
     share_16, share_8: weight of the network's maps of stride 16 and 8 beside its last one, which has weight 1; they
     know small things and print better, the last one what a thing is. 0 leaves a map out.
@@ -80,6 +82,7 @@ class DescriptorSettings:
     """
 
     power: float = 3.0
+    margin: float = 0.08
     smallest_side: float = 1.0
     share_16: float = 1.0
     share_8: float = 0.5

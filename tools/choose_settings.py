@@ -28,16 +28,14 @@ from edge_claid import ops
 from edge_claid.config import Settings
 from edge_claid.datasets import open_dataset
 from edge_claid.datasets.dataset import Dataset
-from edge_claid.descriptors.pool import cells_from_pixels
 from edge_claid.evaluate.metrics import evaluate
 from edge_claid.evaluate.run import describe_queries, enrol_dataset, image_ids, rank
 from edge_claid.frames.reading import read_picture
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.training import own_views, trained_space
-from edge_claid.ops.reference.pool import cell_weights
 from edge_claid.pipeline import Pipeline
-from edge_claid.records import Descriptors, FeatureMap, Frame, Regions, Tokens
+from edge_claid.records import Descriptors, Frame, Tokens
 
 OUT = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "choices.json"
 DEFAULTS = Settings()
@@ -63,43 +61,6 @@ class RememberingPipeline(Pipeline):
         with np.load(path, allow_pickle=False) as kept:
             rows, columns = (int(size) for size in kept["grid"])
             return Tokens(kept["features"].astype(np.float32), (rows, columns), frame.size)
-
-
-class MaskedPipeline(RememberingPipeline):
-    """Regions are pooled over their box and mask together; queries, which have no mask, over their box."""
-
-    def pool(self, feature_map: FeatureMap, regions: Regions) -> Descriptors:
-        masks = np.stack([regions.mask(row) for row in range(len(regions))]).astype(np.float64)
-        weighted = [(feature_map.values, 1.0), *zip(feature_map.inner, self._pooling.inner_shares, strict=False)]
-        parts = [
-            masked_mean(values, regions.boxes, masks, feature_map.image_size, self.settings.descriptors.power)
-            * np.sqrt(weight)
-            for values, weight in weighted
-            if weight
-        ]
-        joined = np.concatenate(parts, axis=1)
-        return Descriptors((joined / np.linalg.norm(joined, axis=1, keepdims=True)).astype(np.float32))
-
-
-def masked_mean(
-    values: np.ndarray, boxes: np.ndarray, masks: np.ndarray, image_size: tuple[int, int], power: float
-) -> np.ndarray:
-    """Generalised mean of a map (C, h, w) over each box where its mask (R, rows, columns) is set: (R, C), unit norm.
-
-    A cell counts by the share of it that the box covers times the share that the mask covers.
-    """
-    channels, height, width = values.shape
-    down = np.stack([cell_weights(y * height / masks.shape[1], (y + 1) * height / masks.shape[1], height)
-                     for y in range(masks.shape[1])])  # fmt: skip
-    across = np.stack([cell_weights(x * width / masks.shape[2], (x + 1) * width / masks.shape[2], width)
-                       for x in range(masks.shape[2])])  # fmt: skip
-    weights = np.einsum("yh,ryx,xw->rhw", down, masks, across, optimize=True)
-    for row, (x0, y0, x1, y1) in enumerate(cells_from_pixels(boxes, (height, width), image_size, 1.0).tolist()):
-        weights[row] *= np.outer(cell_weights(y0, y1, height), cell_weights(x0, x1, width))
-    flat = weights.reshape(len(boxes), -1) + 1e-9
-    means = flat @ (values.reshape(channels, -1).T.astype(np.float64) ** power) / flat.sum(axis=1, keepdims=True)
-    pooled = means ** (1.0 / power)
-    return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
 
 
 def in_its_picture(pipeline: Pipeline, frame: Frame, box: tuple[float, ...]) -> Descriptors:
@@ -131,7 +92,6 @@ class Row:
 
     name: str
     settings: Settings = DEFAULTS
-    pipeline: type[RememberingPipeline] = RememberingPipeline
     treatment: Treatment = in_its_picture
 
 
@@ -159,8 +119,9 @@ CHOICES: dict[str, list[Row]] = {
     "smallest region": varied("regions", "smallest", (5, 8, 15)),
     "pooling": [
         *varied("descriptors", "power", (1.0, 3.0, 5.0, float("inf"))),
-        Row("power 3.0, box x mask", pipeline=MaskedPipeline),
+        *varied("descriptors", "mask", (True,)),
     ],
+    "margin": varied("descriptors", "margin", (0.0, 0.04, 0.08, 0.12)),
     "maps": of_maps(),
     "whitening width": varied("codes", "width", (128, 256, 512)),
     "whitening exponent": varied("codes", "whitening", (0.25, 0.5, 0.75)),
@@ -178,13 +139,13 @@ CHOICES: dict[str, list[Row]] = {
 
 def figures(dataset: Dataset, row: Row, cache: Path) -> dict[str, Any]:
     """One row of a table."""
-    pipeline = row.pipeline.open(row.settings)
+    pipeline = RememberingPipeline.open(row.settings)
     assert isinstance(pipeline, RememberingPipeline)
     pipeline.folder = cache / "tokens"
     os.makedirs(pipeline.folder, exist_ok=True)
     codes = row.settings.codes
     with pipeline, tempfile.TemporaryDirectory(dir=cache) as folder:
-        kept = cache / f"{dataset.name}-{pipeline.id}-{row.pipeline.__name__}.claid"
+        kept = cache / f"{dataset.name}-{pipeline.id}.claid"
         with Gallery.open(kept, "create") as gallery:
             enrol_dataset(dataset, pipeline, gallery)
             within = scatter(kept.with_suffix(f".{codes.views}.npy"), gallery, row.settings, pipeline)

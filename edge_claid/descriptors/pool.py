@@ -15,7 +15,7 @@ PoolBoxes = Callable[[np.ndarray, np.ndarray, float, np.ndarray | None], np.ndar
 class RegionPooling:
     """Pools every region from the map and normalises.
 
-    settings: power of the generalised mean and the smallest side of a pooled box, in cells.
+    settings: power of the generalised mean, and what of a box is pooled (see cells_from_pixels).
     pool_boxes: the op (see edge_claid/ops/reference/pool.py).
     """
 
@@ -59,15 +59,15 @@ class RegionPooling:
         self, values: np.ndarray, image_size: tuple[int, int], boxes: np.ndarray, masks: np.ndarray | None
     ) -> np.ndarray:
         values = np.ascontiguousarray(values, np.float32)
-        cells = cells_from_pixels(boxes, values.shape[1:], image_size, self._settings.smallest_side)
+        cells = cells_from_pixels(boxes, values.shape[1:], image_size, self._settings)
         pooled = self._pool_boxes(values, cells, self._settings.power, masks)
         return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
 
 
 def cells_from_pixels(
-    boxes: np.ndarray, grid: tuple[int, ...], image_size: tuple[int, int], smallest_side: float
+    boxes: np.ndarray, grid: tuple[int, ...], image_size: tuple[int, int], settings: DescriptorSettings
 ) -> np.ndarray:
-    """Boxes in pixels to boxes in cells, widened about their centre to `smallest_side` and kept inside the map.
+    """Boxes in pixels to boxes in cells, less their margin, at least `smallest_side` wide, and kept inside the map.
 
     grid: (rows, columns) of the map. image_size: (width, height). A box far smaller than a cell says more about where
     the cell's borders fall than about the thing in it. Returns (R, 4) float32.
@@ -76,6 +76,7 @@ def cells_from_pixels(
     width, height = image_size
     limits = np.array([columns, rows], np.float64)
     scaled = np.asarray(boxes, np.float64).reshape(-1, 2, 2) * (limits / (width, height))
-    side = np.minimum(np.maximum(scaled[:, 1] - scaled[:, 0], smallest_side), limits)
+    inner = (scaled[:, 1] - scaled[:, 0]) * (1.0 - 2.0 * settings.margin)
+    side = np.minimum(np.maximum(inner, settings.smallest_side), limits)
     start = np.clip((scaled[:, 0] + scaled[:, 1] - side) / 2, 0, limits - side)
     return np.concatenate([start, start + side], axis=1).astype(np.float32)

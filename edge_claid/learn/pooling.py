@@ -45,7 +45,7 @@ def pooled_descriptors(
     parts = []
     for values, share in zip(maps, shares, strict=True):
         if share:
-            cells = cells_from_pixels(boxes, tuple(values.shape[1:]), image_size, settings.smallest_side)
+            cells = cells_from_pixels(boxes, tuple(values.shape[1:]), image_size, settings)
             pooled = functional.normalize(pooled_boxes(values, cells, settings.power), dim=1)
             parts.append(pooled * float(np.sqrt(share / whole)))
     return torch.cat(parts, dim=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_claid.config import DescriptorSettings
 from edge_claid.descriptors.pool import cells_from_pixels
 from edge_claid.descriptors.views import augmented_view
 
@@ -35,7 +36,7 @@ def test_views_differ_and_repeat_by_seed():
 
 def test_boxes_become_cells_inside_the_map():
     boxes = np.array([[0, 0, 400, 100], [390, 95, 399, 99], [40, 20, 80, 60]])
-    cells = cells_from_pixels(boxes, (10, 20), (400, 100), 1.0)
+    cells = cells_from_pixels(boxes, (10, 20), (400, 100), DescriptorSettings(margin=0.0))
     np.testing.assert_allclose(cells[0], [0, 0, 20, 10])
     np.testing.assert_allclose(cells[1], [19, 9, 20, 10], atol=1e-5)
     np.testing.assert_allclose(cells[2], [2, 2, 4, 6])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cuda_devices import model_devices
 
+from edge_claid.config import DescriptorSettings
 from edge_claid.descriptors.pool import cells_from_pixels
 from edge_claid.errors import UsageError
 from edge_claid.frames.letterbox import resize
@@ -69,7 +70,7 @@ def test_regions_of_many_maps_are_pooled_at_once(device):
 
         regions = RegionsOfMaps(*(kept(device.upload(each)) for each in (pixels, images, sizes)))
         pooled, maps = kept(device.upload(np.full((7, 45), 7, np.float32))), kept(device.upload(values))
-        pooling = stack.enter_context(MapPooling(device, 3.0, 1.0))
+        pooling = stack.enter_context(MapPooling(device, 3.0, 1.0, 0.08))
         pooling.pool(maps, regions, pooled, offset=3, norm=0.5)
         found = device.download(pooled)
         with pytest.raises(UsageError, match="do not fit"):
@@ -84,7 +85,9 @@ def test_regions_of_many_maps_are_pooled_at_once(device):
     assert (found[:, :3] == 7).all()
     assert (found[:, 43:] == 7).all()
     for row, image in enumerate(images):
-        cells = cells_from_pixels(pixels[row : row + 1], (5, 6), tuple(sizes[image].tolist()), 1.0)
+        cells = cells_from_pixels(
+            pixels[row : row + 1], (5, 6), tuple(sizes[image].tolist()), DescriptorSettings(margin=0.08)
+        )
         wanted = reference_pool(values[image], cells, 3.0)[0]
         np.testing.assert_allclose(found[row, 3:43], wanted / np.linalg.norm(wanted) / 2, rtol=1e-5, atol=1e-7)
 
