@@ -68,9 +68,9 @@ def descriptor_cosine(outputs: Outputs, row: Row) -> dict[str, Any]:
     return {"descriptor_cosine_mean": round(mean, 5), "descriptor_cosine_least": round(least, 4)}
 
 
-def row_gallery(dataset: Dataset, outputs: Outputs, row: Row, folder: Path) -> Path:
+def row_gallery(dataset: Dataset, outputs: Outputs, row: Row) -> Path:
     """A gallery of the data set at a row's precisions, with float descriptors and no code space; kept."""
-    path = folder / f"{row.vit}-{row.convolutional}-{outputs.row_id(row)}.claid".replace(" ", "-")
+    path = outputs.folder / f"{row.vit}-{row.convolutional}-{outputs.row_id(row)}.claid".replace(" ", "-")
     if not path.is_file():
         part = path.with_suffix(".part")
         part.unlink(missing_ok=True)
@@ -80,22 +80,24 @@ def row_gallery(dataset: Dataset, outputs: Outputs, row: Row, folder: Path) -> P
     return path
 
 
-def code_space(dataset: Dataset, outputs: Outputs, folder: Path, settings: Settings) -> Any:
+def code_space(dataset: Dataset, outputs: Outputs, settings: Settings) -> Any:
     """The code space of all rows, trained at fp32 on the gallery's own views as an enrolment does; kept."""
-    scatter = folder / "views.npy"
-    with Gallery.open(row_gallery(dataset, outputs, _SPACE_OF, folder)) as gallery:
+    scatter = outputs.folder / "views.npy"
+    with Gallery.open(row_gallery(dataset, outputs, _SPACE_OF)) as gallery:
         if not scatter.is_file():
             with outputs.float32 as pipeline:
-                np.save(scatter, own_views(gallery, settings.codes, pipeline))
+                within = own_views(gallery, settings.codes, pipeline)
+            assert within is not None, "none of the pictures can be read any more"
+            np.save(scatter, within)
         return trained_space(gallery, settings.codes, None, np.load(scatter, allow_pickle=False))
 
 
-def retrieval(dataset: Dataset, outputs: Outputs, row: Row, folder: Path, space: Any) -> dict[str, Any]:
+def retrieval(dataset: Dataset, outputs: Outputs, row: Row, space: Any) -> dict[str, Any]:
     """mAP and mIoU of a row, by float descriptors and by codes."""
     settings, found = Settings(), {}
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(dir=outputs.folder) as scratch:
         copy = Path(scratch) / "copy.claid"
-        shutil.copy(row_gallery(dataset, outputs, row, folder), copy)
+        shutil.copy(row_gallery(dataset, outputs, row), copy)
         with Gallery.open(copy, "rw") as gallery:
             gallery.adopt_space(space, keep_descriptors=True)
             ids, asked = image_ids(dataset, gallery), outputs.queries(row.convolutional)
@@ -117,7 +119,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=11.0)
     parser.add_argument("--out", type=Path, default=FOLDER / "precision.json")
     chosen = parser.parse_args()
-    chosen.cache.mkdir(parents=True, exist_ok=True)
     dataset, rows = open_dataset(chosen.dataset), [Row.of(name) for name in chosen.row or ROWS]
     outputs = Outputs(dataset, chosen.cache, chosen.minutes * 60, chosen.pictures)
     vits = list(dict.fromkeys(["fp32", *(row.vit for row in rows)]))
@@ -133,9 +134,9 @@ def main() -> None:
             outputs.find_descriptors(
                 precision, [row.vit for row in {_SPACE_OF, *rows} if row.convolutional == precision]
             )
-        space = code_space(dataset, outputs, chosen.cache, Settings())
+        space = code_space(dataset, outputs, Settings())
         for row in rows:
-            part = retrieval(dataset, outputs, row, chosen.cache, space)
+            part = retrieval(dataset, outputs, row, space)
             if row.vit == "fp32":
                 part |= descriptor_cosine(outputs, row)
             write(chosen.out, {f"retrieval at {row.vit}/{row.convolutional}": part})

@@ -63,11 +63,15 @@ class Outputs:
     """
 
     def __init__(self, dataset: Dataset, folder: Path, seconds: float, pictures: int | None = None) -> None:
-        self._folder, self._until, self._settings = folder, time.monotonic() + seconds, Settings()
+        self._until, self._settings = time.monotonic() + seconds, Settings()
         paths = {image.id: os.fspath(image.path) for image in dataset.images}
         searched = [os.fspath(image.path) for image in dataset.images if image.searched]
         self.paths = searched[:: max(len(searched) // pictures, 1)][:pictures] if pictures else searched
         self._queries = [(query, paths[query.image]) for query in dataset.queries]
+
+        # Other settings, or another method, are another pipeline: nothing of it may be taken for this one's.
+        self.folder = folder / self.float32.id
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def float32(self) -> Pipeline:
@@ -169,7 +173,7 @@ class Outputs:
         if (network, precision) not in _GRAPHS:
             name = network_at(network, precision).path.name
             _GRAPHS[network, precision] = hashlib.sha256(name.encode()).hexdigest()[:8]
-        return self._folder / f"{what}-{precision.replace(' ', '-')}-{_GRAPHS[network, precision]}"
+        return self.folder / f"{what}-{precision.replace(' ', '-')}-{_GRAPHS[network, precision]}"
 
 
 _GRAPHS: dict[tuple[str, str], str] = {}
