@@ -17,6 +17,7 @@ else:
 
 
 RUNTIMES = ("auto", "onnx", "onnx-cuda", "onnx-tensorrt", "tensorrt")
+STAGES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class NetworkSettings:
     as the pictures it is sought in do; 0 sets no limit.
     runtime: what runs them, of RUNTIMES. "auto": engines of this machine's GPU where they are built, else ONNX Runtime
     on the CPU; every other name is what runs, or an error. engine_precision: of the engines, "" for the first of the
-    recipe's precisions that is built. Neither is part of the pipeline id.
+    recipe's precisions that is built. stages: where regions and descriptors are computed, of STAGES. None of the
+    three is part of the pipeline id.
     """
 
     vit: str = "dinov2-s14-focus"
@@ -65,6 +67,7 @@ class NetworkSettings:
     descriptor_growth: float = 2.0
     runtime: str = "auto"
     engine_precision: str = ""
+    stages: str = "cpu"
 
 
 @dataclass(frozen=True)

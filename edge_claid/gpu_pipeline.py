@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edge_claid.codes.space import CodeSpace
 from edge_claid.config import Settings
-from edge_claid.engines.runtime import SharedEngine
+from edge_claid.engines.runtime import Networks, SharedEngine
 from edge_claid.errors import BadImageError, UsageError
 from edge_claid.gpu_frame import DeviceNetwork, FrameOnDevice, Stages
 from edge_claid.models import NetworkFile
@@ -181,6 +184,36 @@ class GpuPipeline:
         frame, self._frame, self._shape = self._frame, None, None
         if frame is not None:
             frame.close()
+
+
+@contextlib.contextmanager
+def gpu_pipeline_over(running: Networks, settings: Settings, cache_dir: Path | None = None) -> Iterator[GpuPipeline]:
+    """The pipeline over networks that are open: engines leave their outputs on their device, others go by the host.
+
+    Raises MachineError where there is no GPU, or nothing to compile its kernels with.
+    """
+    device, lock = running.device, None
+    vit: DeviceNetwork
+    convolutional: DeviceNetwork
+    with contextlib.ExitStack() as stack:
+        if device is None:
+            device = stack.enter_context(open_gpu(cache_dir))
+            vit, convolutional = HostNetwork(device, running.vit), HostNetwork(device, running.convolutional)
+        else:
+            assert isinstance(running.vit, SharedEngine)
+            assert isinstance(running.convolutional, SharedEngine)
+            vit, convolutional = EngineNetwork(device, running.vit), EngineNetwork(device, running.convolutional)
+            lock = running.vit.lock
+        files = running.vit_file, running.convolutional_file
+        yield stack.enter_context(GpuPipeline(device, settings, files, vit, convolutional, lock))
+
+
+def open_gpu(cache_dir: Path | None) -> AbstractContextManager[Any]:
+    """The first GPU, by PyCUDA."""
+    # Imported here: PyCUDA is not where nothing runs on a GPU.
+    from edge_claid.ops.cuda.pycuda_device import PycudaDevice
+
+    return PycudaDevice(cache_dir=cache_dir)
 
 
 def coder_of(device: Device, space: CodeSpace) -> CudaCoder:

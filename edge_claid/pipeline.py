@@ -12,12 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edge_claid import ops
-from edge_claid.config import Settings, load_settings
+from edge_claid.config import STAGES, Settings, load_settings
 from edge_claid.descriptors.pool import RegionPooling
 from edge_claid.descriptors.views import augmented_view
 from edge_claid.engines.runtime import Choice, Networks, choose_runtime, network_files, open_networks
@@ -28,6 +28,9 @@ from edge_claid.models import NetworkFile
 from edge_claid.records import Described, Descriptors, FeatureMap, Frame, Regions, Tokens
 from edge_claid.regions.claid import ClaidDetector, Decompose
 from edge_claid.runners.onnx_runner import usable_cores
+
+if TYPE_CHECKING:
+    from edge_claid.gpu_pipeline import GpuPipeline
 
 Box = Sequence[float]
 
@@ -56,6 +59,7 @@ class Pipeline:
         self._pooling = RegionPooling(settings.descriptors, self._backend.pool_boxes)
         self._choice, self._cache_dir = choice or Choice("onnx"), cache_dir
         self._running: Networks | None = None
+        self._gpu: GpuPipeline | None = None
         self._resources = contextlib.ExitStack()
 
     @classmethod
@@ -68,6 +72,8 @@ class Pipeline:
         ``[networks] runtime``. Raises MachineError, UsageError, and EngineError where engines were asked for and miss.
         """
         settings = settings or load_settings()
+        if settings.networks.stages not in STAGES:
+            raise UsageError(f"no stages are called {settings.networks.stages!r}: choose {', '.join(STAGES)}")
         choice = choose_runtime(settings.networks, cache_dir)
         vit, convolutional = network_files(settings.networks, choice, cache_dir)
         for network, output in ((vit, "tokens"), (convolutional, "map")):
@@ -81,11 +87,16 @@ class Pipeline:
             self._running = opening.enter_context(
                 open_networks(self.settings, files, self._choice, self._threads, self._cache_dir)
             )
+            if self.settings.networks.stages == "cuda":
+                # Imported here: it needs what this module makes, and a GPU.
+                from edge_claid.gpu_pipeline import gpu_pipeline_over
+
+                self._gpu = opening.enter_context(gpu_pipeline_over(self._running, self.settings, self._cache_dir))
             self._resources = opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._running = None
+        self._running = self._gpu = None
         self._resources.close()
 
     @property
@@ -169,9 +180,16 @@ class Pipeline:
         """A descriptor of unit norm for every region."""
         return self._pooling.describe_regions(feature_map, regions)
 
-    def describe_regions(self, frame: Frame) -> Described:
-        """Regions of a picture and their descriptors."""
-        regions = self.regions(frame)
+    @property
+    def on_gpu(self) -> bool:
+        """Whether ``describe_regions`` keeps tokens and maps on the GPU: there is nothing between to be seen."""
+        return self._gpu is not None
+
+    def describe_regions(self, frame: Frame, side: int | None = None) -> Described:
+        """Regions of a picture and their descriptors. side: as of ``tokens``."""
+        if self._gpu is not None:
+            return self._gpu.describe_regions(frame, side)
+        regions = self.detect(self.tokens(frame, side))
         return Described(regions, self.pool(self.feature_map(frame), regions))
 
     # -- what users call

@@ -44,6 +44,9 @@ class PipelineLooker:
 
     def look(self, frame: Frame) -> Look:
         clock = [time.perf_counter()]
+        if self._pipeline.on_gpu:
+            described = self._pipeline.describe_regions(frame, self._side)
+            return Look(described.regions, described.descriptors.values, {"gpu": time.perf_counter() - clock[0]})
         tokens = self._pipeline.tokens(frame, self._side)
         clock.append(time.perf_counter())
         regions = self._pipeline.detect(tokens)

@@ -21,6 +21,8 @@ class ColourPipeline:
 
     descriptor_dim = DIM
 
+    on_gpu = False
+
     def __init__(self, seconds: float = 0.0, id: str = "colours") -> None:
         self.settings, self.id, self._seconds = Settings(), id, seconds
         self.describe_settings = {"network": id}
