@@ -32,6 +32,7 @@ from edge_claid.evaluate.run import enrol_dataset, image_ids, rank
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.training import own_views, trained_space
+from edge_claid.records import Regions
 
 ROWS = ("fp32/fp32", "dynamic int8/fp32", "fp16/fp16", "int8/fp32", "fp32/int8", "int8/int8", "fp8/fp32")
 _SPACE_OF = Row("fp32", "fp32")
@@ -55,6 +56,18 @@ def nearness(outputs: Outputs, precision: str) -> dict[str, Any]:
         "token_cosine_worst_picture": round(worst, 5),
         "region_iou": round(overlap, 4),
     }
+
+
+def chance_iou(outputs: Outputs) -> float:
+    """Region IoU of pictures that have nothing in common: each with the next one of its grid, at float32."""
+    last: dict[tuple[int, int], Regions] = {}
+    overlaps = []
+    for path in outputs.paths:
+        regions = outputs.regions("fp32", path)
+        if regions.grid in last:
+            overlaps.append(best_ious(last[regions.grid], regions))
+        last[regions.grid] = regions
+    return float(np.concatenate(overlaps).mean())
 
 
 def descriptor_cosine(outputs: Outputs, row: Row) -> dict[str, Any]:
@@ -126,7 +139,9 @@ def main() -> None:
         for vit in vits:
             outputs.find_regions(vit)
             part = nearness(outputs, vit)
-            write(chosen.out, {f"tokens at {vit}": part})
+            if vit == "fp32":
+                part["region_iou_by_chance"] = round(chance_iou(outputs), 4)
+            write(chosen.out, {f"tokens at {vit}": part | {"pipeline": outputs.float32.id}})
             print(vit, part, flush=True)
         if chosen.pictures:
             return
@@ -139,7 +154,7 @@ def main() -> None:
             part = retrieval(dataset, outputs, row, space)
             if row.vit == "fp32":
                 part |= descriptor_cosine(outputs, row)
-            write(chosen.out, {f"retrieval at {row.vit}/{row.convolutional}": part})
+            write(chosen.out, {f"retrieval at {row.vit}/{row.convolutional}": part | {"pipeline": outputs.float32.id}})
             print(row, part, flush=True)
     except OutOfTimeError:
         sys.exit(3)
