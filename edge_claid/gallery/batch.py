@@ -9,6 +9,9 @@ import numpy as np
 
 from edge_claid.codes.space import CodeSpace
 from edge_claid.gallery.rows import (
+    AFTER_FRAME_MARK,
+    FRAME_MARK,
+    UNFINISHED,
     NewImage,
     box_bytes,
     checksum,
@@ -101,8 +104,20 @@ class Batch:
         self._connection.execute("UPDATE images SET label = ? WHERE id = ?", (text, image_id))
 
     def remove(self, image_id: int) -> bool:
-        """Remove a picture with all that hangs on it; True where there was one."""
-        return self._connection.execute("DELETE FROM images WHERE id = ?", (image_id,)).rowcount > 0
+        """Remove a picture with all that hangs on it; True where there was one.
+
+        Of a frame's video the other frames are looked at again by the next enrolment, which finds this one lacking.
+        """
+        place = self._connection.execute("SELECT root, path FROM images WHERE id = ?", (image_id,)).fetchone()
+        if place is None:
+            return False
+        self._connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
+        video, mark, _ = place[1].rpartition(FRAME_MARK)
+        if mark:
+            siblings = (UNFINISHED, place[0], video + mark, video + AFTER_FRAME_MARK)
+            update = "UPDATE images SET mtime_ns = ? WHERE root = ? AND path >= ? AND path < ?"
+            self._connection.execute(update, siblings)
+        return True
 
     def remove_displaced(self, root_id: int) -> int:
         """Remove what lost its file to another picture and turned up nowhere else; how many."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_claid.errors import BadImageError
-from edge_claid.gallery.clips import UNFINISHED, Clip, frame_digest, frame_path
+from edge_claid.gallery.clips import Clip, frame_digest, frame_path
+from edge_claid.gallery.rows import UNFINISHED
 from edge_claid.gallery.survey import Fetched, FileSource, Finding, Survey
 from edge_claid.records import Frame
 

@@ -16,10 +16,9 @@ from hashlib import blake2b
 
 from edge_claid.gallery import identity
 from edge_claid.gallery.roots import Root
-from edge_claid.gallery.rows import name_bytes, name_from_bytes
+from edge_claid.gallery.rows import AFTER_FRAME_MARK, FRAME_MARK, UNFINISHED, name_bytes, name_from_bytes
 from edge_claid.gallery.store import Gallery
 
-UNFINISHED = -2
 _FRAME = re.compile(r"(.+)#t=(\d+\.\d{3})", re.DOTALL)
 
 
@@ -90,8 +89,7 @@ def file_of(path: str) -> str:
 
 def frames_at(connection: sqlite3.Connection, root_id: int, relative: str) -> list[StoredFrame]:
     """The searched frames of the video at a path of a root, by path."""
-    # "#t=" to "#t>": every path that begins so.
-    first, last = name_bytes(relative) + b"#t=", name_bytes(relative) + b"#t>"
+    first, last = name_bytes(relative) + FRAME_MARK, name_bytes(relative) + AFTER_FRAME_MARK
     rows = connection.execute(
         "SELECT id, path, hash, size, mtime_ns, regions, label FROM images"
         " WHERE root = ? AND path >= ? AND path < ? AND displaced = 0 ORDER BY path",
@@ -122,9 +120,14 @@ def require_spacing(gallery: Gallery, root: Root, every: float) -> None:
         if identity.read_meta(connection).get(key) == f"{every:g}":
             return
     with gallery.writing() as connection:
-        marks = (UNFINISHED, root.id, b"#t=")
-        connection.execute("UPDATE images SET mtime_ns = ? WHERE root = ? AND instr(path, ?) > 0", marks)
+        look_again(connection, root.id)
         note_spacing(connection, root.id, every)
+
+
+def look_again(connection: sqlite3.Connection, root_id: int | None = None) -> None:
+    """The next enrolment looks at the videos below a root, or at all, whatever their times say; in a transaction."""
+    update = "UPDATE images SET mtime_ns = ? WHERE root = ifnull(?, root) AND instr(path, ?) > 0"
+    connection.execute(update, (UNFINISHED, root_id, FRAME_MARK))
 
 
 def note_spacing(connection: sqlite3.Connection, root_id: int, every: float) -> None:

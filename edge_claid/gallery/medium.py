@@ -58,7 +58,8 @@ def free_bytes(path: str) -> int | None:
         status = os.statvfs(folder_of(path))
     except (OSError, AttributeError):
         return None
-    return status.f_bavail * status.f_frsize
+    # Some file systems of FUSE tell nothing but zeros.
+    return status.f_bavail * status.f_frsize if status.f_blocks else None
 
 
 def read_trouble(path: str) -> str | None:

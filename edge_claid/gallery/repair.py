@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from edge_claid.errors import GalleryError, StorageError, UsageError
 from edge_claid.gallery import identity, medium, schema
 from edge_claid.gallery.batch import Space, write_codes
+from edge_claid.gallery.clips import look_again
 from edge_claid.gallery.failures import plain_errors
 from edge_claid.gallery.replace import put_in_place, remove_database
 from edge_claid.gallery.rows import ImageRow, matrix_from_bytes
@@ -60,8 +60,8 @@ def repair(path: str, *, wait_seconds: float = 30.0, read_space: Callable[[bytes
     _finish_interrupted(path)
     if not os.path.isfile(path):
         raise UsageError(f"no gallery at {path}")
-    free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
-    if free < os.path.getsize(path):
+    free = medium.free_bytes(path)
+    if free is not None and free < os.path.getsize(path):
         raise StorageError(f"gallery {path}: a repair needs {os.path.getsize(path):,} free bytes beside it")
     trouble = medium.read_trouble(path)
     if trouble is not None:
@@ -99,6 +99,10 @@ def _mend(path: str, fresh: Gallery) -> tuple[list[Mended], bool]:
         with fresh.writing() as connection:
             for row in rows[start : start + _AT_ONCE]:
                 mended += _mend_image(connection, row, expected, found)
+    if any(one.status == "lost" for one in mended):
+        # It may have been a frame of a video: the next enrolment looks at every video again.
+        with fresh.writing() as connection:
+            look_again(connection)
     problems = list(verify(fresh))
     if problems:
         raise GalleryError(f"gallery {path} cannot be repaired ({problems[0].what}); restore it from a copy")

@@ -15,6 +15,9 @@ from edge_claid.records import Described, Regions
 TREE_BYTES = 20  # per region: parents, depths, areas int32; energy, connectivity float32
 BOX_BYTES = 16  # per region: four float32
 MOST_REGIONS = 100_000
+UNFINISHED = -2  # in place of a time, of a video's frames until all of them are in the gallery
+# Between a video's path and the time of its frame; every path of a frame lies between these two.
+FRAME_MARK, AFTER_FRAME_MARK = b"#t=", b"#t>"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -175,8 +174,8 @@ class Gallery(OpenFile):
         Raises StorageError where there is not as much free space again.
         """
         before = os.path.getsize(self.path)
-        free = shutil.disk_usage(medium.folder_of(self.path)).free
-        if free < before:
+        free = medium.free_bytes(self.path)
+        if free is not None and free < before:
             raise StorageError(
                 f"gallery {self.path}: compaction needs {before:,} bytes of free space beside it and there are "
                 f"{free:,}; free some and run it again"

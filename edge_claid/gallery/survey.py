@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from edge_claid.errors import UsageError
 from edge_claid.gallery.clips import (
-    UNFINISHED,
     Clip,
     StoredFrame,
     belong_to,
@@ -21,7 +20,7 @@ from edge_claid.gallery.clips import (
     video_of,
 )
 from edge_claid.gallery.roots import Root, is_mounted
-from edge_claid.gallery.rows import ImageRow
+from edge_claid.gallery.rows import UNFINISHED, ImageRow
 from edge_claid.gallery.sidecar import Sidecar, read_sidecar
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Described, Frame

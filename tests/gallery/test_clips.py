@@ -17,6 +17,7 @@ from edge_claid.frames.folder import PictureFiles
 from edge_claid.gallery import enroll as enroll_module
 from edge_claid.gallery.enroll import EnrollOptions, enroll
 from edge_claid.gallery.labels import Labels
+from edge_claid.gallery.repair import repair
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.verify import verify
 
@@ -137,6 +138,29 @@ def test_a_copy_is_stored_once_and_takes_over(bench: Bench) -> None:
     path.unlink()
     assert bench.enroll(prune=True) == {"z.mp4": "moved"}
     assert set(bench.stored()) == {"z.mp4#t=0.000", "z.mp4#t=1.000"}
+
+
+def test_a_frame_that_was_removed_comes_back_like_a_picture(bench: Bench) -> None:
+    bench.video("a.mp4", 1, 2, 3)
+    bench.video("b.mp4", 4)
+    bench.enroll()
+    with bench.open("rw") as gallery:
+        assert gallery.remove([row.id for row in gallery.images() if row.path == "a.mp4#t=1.000"]) == 1
+    told = bench.enroll()
+    assert {name for name, status in told.items() if status == "added"} == {"a.mp4#t=1.000"}
+    assert len(bench.pipeline.frames_seen) == 1
+    assert bench.enroll() == {"a.mp4": "unchanged", "b.mp4": "unchanged"}
+
+
+def test_a_frame_that_a_repair_lost_comes_back(bench: Bench) -> None:
+    bench.video("a.mp4", 1, 2, 3)
+    bench.enroll()
+    with bench.open("rw") as gallery, gallery.writing() as connection:
+        connection.execute("UPDATE regions SET checksum = 0 WHERE image = 2")
+    assert repair(str(bench.path), read_space=MadeUpSpace.from_bytes).images == 2
+    assert "added" in bench.enroll().values()
+    assert len(bench.stored()) == 3
+    assert bench.enroll() == {"a.mp4": "unchanged"}
 
 
 def test_prune_takes_all_frames_of_a_video_that_is_gone(bench: Bench) -> None:
