@@ -10,6 +10,7 @@ from scan_cases import assert_same_search, gallery, query_tables
 
 from edge_claid.ops.cpu import _scan
 from edge_claid.ops.reference.scan import CodeScan as ReferenceScan
+from edge_claid.ops.reference.scan import code_distances
 
 ISAS = _scan.supported_isas()
 
@@ -193,6 +194,24 @@ def test_groups_on_the_very_threshold(isa):
         reference, scan = both(isa, subspaces, codes, np.arange(rows, dtype=np.int32)[::-1].copy())
         for k in (1, 20):
             assert_same_search(reference, scan, (offsets + grid).astype(np.float32)[None], k)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_threshold_guessed_too_low_loses_nothing(isa, threads):
+    """Thirty of the hundred best come first, so that it seems as if there were many of them; the rest come later."""
+    rng = np.random.default_rng(17)
+    codes, tables = rng.integers(0, 256, (150_000, 8), dtype=np.uint8), rng.random((2, 8, 256), dtype=np.float32)
+    ranked = np.argsort(code_distances(tables[0], codes), kind="stable")
+    later = rng.permutation(ranked[30:])
+    scan = _scan.CodeScan(8, isa)
+    codes = codes[np.concatenate([ranked[:30], later])]
+    scan.append(codes, np.arange(len(codes), dtype=np.int32))
+    for table, images, distances, _ in zip(tables, *scan.search(tables, 100, threads=threads), strict=True):
+        exact = code_distances(table, codes)
+        order = np.lexsort((np.arange(len(exact)), exact))[:100]
+        np.testing.assert_array_equal(images, order)
+        np.testing.assert_array_equal(distances, exact[order])
 
 
 def test_wrong_input_is_refused():

@@ -44,6 +44,14 @@ public:
         threshold_ = candidates_.back().distance;
     }
 
+    // Distance of the image of a rank, from 1 on; infinite where k images are not known.
+    float distance_of(size_t rank) {
+        prune();
+        if (rank >= k_ || threshold_ == std::numeric_limits<float>::infinity()) return threshold_;
+        std::nth_element(candidates_.begin(), candidates_.begin() + (rank - 1), candidates_.end());
+        return candidates_[rank - 1].distance;
+    }
+
     // Looks for a first threshold, without which nothing can be discarded.
     void prune_if_unbounded() {
         if (threshold_ == std::numeric_limits<float>::infinity() && candidates_.size() >= k_) prune();
