@@ -25,7 +25,14 @@ def cuts() -> list[str]:
     """Both kinds of power cuts."""
     rows = []
     parts = read("power_cut.json")
-    for part, what in (("kill", "kill -9"), ("lost_writes", "unsynced writes lost")):
+    kinds = {
+        "kill": "kill -9",
+        "kill_more": "kill -9, videos and carrying most of all",
+        "kill_exfat": "kill -9, on exFAT (exfat-fuse)",
+        "kill_vfat": "kill -9, on vfat (kernel 6.1)",
+        "lost_writes": "unsynced writes lost",
+    }
+    for part, what in kinds.items():
         if part in parts:
             figures = parts[part]
             operations = ", ".join(f"{count} {name}" for name, count in figures["rounds_by_operation"].items())

@@ -94,6 +94,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--operations", default=",".join(OPERATIONS), help="comma-separated: " + ", ".join(OPERATIONS))
     parser.add_argument("--out", type=Path, default=results_file.FOLDER / "power_cut.json")
+    parser.add_argument("--part", default="kill", help="of the results file: kill, kill_more, kill_exfat, kill_vfat")
     parser.add_argument("--folder", type=Path, help="where to work; the file system matters")
     arguments = parser.parse_args()
     operations = arguments.operations.split(",")
@@ -101,7 +102,7 @@ def main() -> int:
         parser.error(f"operations are {', '.join(OPERATIONS)}")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         figures = run(Path(place), arguments.rounds, arguments.seed, operations, lambda text: print(text, flush=True))
-    results_file.write(arguments.out, {"kill": figures})
+    results_file.write(arguments.out, {arguments.part: figures})
     print({name: value for name, value in figures.items() if name != "findings"})
     return bool(figures["findings"])
 
