@@ -21,6 +21,7 @@ from edge_claid.frames.video import VideoFile
 from edge_claid.gallery import store
 from edge_claid.gallery.batch import Space
 from edge_claid.gallery.budget import Estimate
+from edge_claid.gallery.calibrate import keep_calibrated
 from edge_claid.gallery.enroll import EnrollOptions, enroll
 from edge_claid.gallery.labels import Labels, read_labels
 from edge_claid.gallery.outcome import Outcome, Summary
@@ -93,6 +94,8 @@ class Gallery(store.Gallery):
             stop=stop or threading.Event(),
         )
         summary = enroll(self, [pictures], pipeline, options, report)
+        if not summary.stopped:
+            keep_calibrated(self, ops.load().code_scan, pipeline, training)
         summary.require_sources()
         return summary
 

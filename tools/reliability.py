@@ -20,7 +20,7 @@ from results_file import FOLDER, environment
 
 from edge_claid import ops
 from edge_claid.drawing import save_picture, write_text
-from edge_claid.gallery.calibrate import calibrated
+from edge_claid.gallery.calibrate import keep_calibrated
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.pipeline import Pipeline
@@ -34,8 +34,7 @@ def answered(dev: Path, gallery: Gallery, pipeline: Pipeline) -> tuple[np.ndarra
     truth = json.loads((dev / "gt.json").read_text())
     file_of = {image["id"]: image["file"] for image in truth["images"]}
     scan = ops.load().code_scan
-    first = GallerySearch(gallery, scan)
-    calibrated(gallery, first, first, pipeline)
+    keep_calibrated(gallery, scan, pipeline)
     search = GallerySearch(gallery, scan)
     id_of = {Path(row.path).name: row.id for row in gallery.images()}
     everything = set(id_of.values())

@@ -134,6 +134,14 @@ def with_training(options: EnrollOptions, code_bytes: int | None) -> EnrollOptio
     return replace(options, train=train, train_least=least)
 
 
+def measure(gallery: Gallery, pipeline: Any, options: EnrollOptions) -> None:
+    """How sure answers of the gallery are, measured where it is not known yet, or has changed too much."""
+    from edge_claid import ops
+    from edge_claid.gallery.calibrate import keep_calibrated
+
+    keep_calibrated(gallery, ops.load().code_scan, pipeline, options.training)
+
+
 def tell_outcome(outcome: Outcome, json: bool) -> None:
     """One file, on stdout."""
     if json:
@@ -213,7 +221,10 @@ class _Run:
             Gallery.open(self.gallery, "create").close()
         pipeline = pipeline or stack.enter_context(open_pipeline())
         store = stack.enter_context(Gallery.open(self.gallery, "create"))
-        return run_enrolment(store, sources, pipeline, options, tell)
+        summary = run_enrolment(store, sources, pipeline, options, tell)
+        if not summary.stopped:
+            measure(store, pipeline, options)
+        return summary
 
 
 def _watch(folders: list[str], video_every: float | None, every: float, run: _Run, hooks: Hooks) -> None:

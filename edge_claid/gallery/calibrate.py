@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
-from edge_claid.errors import EdgeClaidError
 from edge_claid.gallery import calibration
 from edge_claid.gallery.calibration import Calibration
 from edge_claid.gallery.naming import Items, item_scores
@@ -35,6 +34,10 @@ log = logging.getLogger(__name__)
 PICTURES, VIEWS = 48, 2  # pictures of the gallery that are looked at, and augmented views of each
 QUERIES = 6  # regions of a view that stand for queries of a search
 NEAREST = 4  # as LiveSettings.nearest
+FEWEST = 20  # pictures a gallery needs for it
+MOST_EXACT = 100_000  # regions up to which float descriptors are compared where they are kept: 0.2 GB
+
+Told = Callable[[str, int, int], None]
 
 
 class ViewDescriber(Protocol):
@@ -45,10 +48,15 @@ class ViewDescriber(Protocol):
 
 
 def calibrate(
-    gallery: Gallery, frames: GallerySearch, queries: GallerySearch, pipeline: ViewDescriber
+    gallery: Gallery,
+    frames: GallerySearch,
+    queries: GallerySearch,
+    pipeline: ViewDescriber,
+    told: Told = lambda *_: None,
 ) -> dict[str, Calibration]:
     """Measure both sides on pictures spread evenly over the gallery; frames, queries: what each will be scored with.
 
+    told: what is done, how many pictures of how many; what it raises ends the measurement.
     Gives the curves "frame" (a picture's best standing for an item) and "search" (an image's score for one region as a
     query); one is missing where too few pictures can be read.
     """
@@ -62,7 +70,9 @@ def calibrate(
     pictures = [(os.path.join(places[row.root_id], row.path), gallery.regions(row.id).boxes) for row in chosen]
     log.info("calibrating: looking at %d of the gallery's pictures in several views", len(chosen))
     sides: dict[str, tuple[list[float], list[float]]] = {"frame": ([], []), "search": ([], [])}
-    for row, seen in zip(chosen, pipeline.described_views(pictures, VIEWS), strict=True):
+    views = pipeline.described_views(pictures, VIEWS)
+    for number, (row, seen) in enumerate(zip(chosen, views, strict=True), 1):
+        told("measuring how sure answers are", number, len(chosen))
         for view in () if seen is None else seen[1:]:
             named, misnamed = _standings(frames, view, items.key_of.get(row.id), items)
             sides["frame"][0].extend(named)
@@ -82,20 +92,30 @@ def calibrate(
     return found
 
 
-def calibrated(
-    gallery: Gallery, frames: GallerySearch, queries: GallerySearch, pipeline: ViewDescriber
-) -> Calibration | None:
-    """The stored curve of frames, or one measured now and stored where the gallery can be written."""
-    found = calibration.stored(gallery, "frame", frames.scored_by)
-    if found is not None or not len(gallery):
-        return found
-    curves = calibrate(gallery, frames, queries, pipeline)
-    try:
-        with Gallery.open(gallery.path, "rw", wait_seconds=2.0, read_space=gallery.space_reader) as writable:
-            calibration.store(writable, curves)
-    except EdgeClaidError as error:
-        log.debug("calibration is not stored: %s", error)
-    return curves.get("frame")
+def frame_search(gallery: Gallery, code_scan: Callable[[int], Any]) -> GallerySearch:
+    """The search that frames of a stream are looked up with.
+
+    By float descriptors where a small gallery keeps them all: codes cost small things a third of their score.
+    """
+    info = gallery.info()
+    exact = info.keep_descriptors and info.described_images == info.images and info.regions <= MOST_EXACT
+    return GallerySearch(gallery, code_scan, exact=exact)
+
+
+def keep_calibrated(
+    gallery: Gallery, code_scan: Callable[[int], Any], pipeline: ViewDescriber, told: Told = lambda *_: None
+) -> None:
+    """Measure the curves and store them, where the gallery, open for writing, has none that fit it.
+
+    told: what is done, how many pictures of how many. A gallery of fewer than FEWEST pictures is left as it is.
+    """
+    if len(gallery) < FEWEST:
+        return
+    frames = frame_search(gallery, code_scan)
+    if calibration.stored(gallery, "frame", frames.scored_by) is not None:
+        return
+    queries = frames if frames.scored_by == "codes" else GallerySearch(gallery, code_scan)
+    calibration.store(gallery, calibrate(gallery, frames, queries, pipeline, told))
 
 
 def _spread(rows: list[ImageRow], count: int) -> list[ImageRow]:

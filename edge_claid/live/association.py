@@ -14,6 +14,14 @@ def box_overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return shared / np.maximum(areas - shared, 1e-9)
 
 
+def nearness(expected: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """1 where centres meet, 0 from one and a half diagonals of the larger box on: (A, 4), (B, 4) to (A, B)."""
+    centres = (expected[:, None, :2] + expected[:, None, 2:] - seen[None, :, :2] - seen[None, :, 2:]) / 2
+    apart = np.linalg.norm(centres, axis=-1)
+    diagonals = [np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (expected, seen)]
+    return np.maximum(0.0, 1.0 - apart / np.maximum(1.5 * np.maximum.outer(*diagonals), 1e-9))
+
+
 def assign(benefit: np.ndarray) -> list[tuple[int, int]]:
     """Pairs (row, column) of the largest total benefit, no row and no column twice; only pairs of positive benefit.
 

@@ -59,6 +59,7 @@ class Finder:
             rank,
             np.full(count, self._threshold.least(curve, frames_per_hour)),
             np.full(count, self._threshold.least_expected(curve, frames_per_hour)),
+            np.full(count, self._threshold.least_again(curve, frames_per_hour)),
             lambda _, column: self.targets[column].name,
             lambda _, column: self.targets[column].picture,
             values,

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,16 +16,16 @@ import numpy as np
 from edge_claid.codes.projection import Projection
 from edge_claid.errors import EdgeClaidError, GalleryError
 from edge_claid.gallery import positions
-from edge_claid.gallery.calibrate import ViewDescriber, calibrated
+from edge_claid.gallery.calibrate import FEWEST, ViewDescriber, frame_search
 from edge_claid.gallery.calibration import Calibration, stored
 from edge_claid.gallery.naming import Items
 from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.live.answer import LiveEvent
+from edge_claid.live.measuring import Measuring
 
 log = logging.getLogger(__name__)
 
-MOST_EXACT = 100_000  # regions up to which float descriptors are compared where they are kept: 0.1 GB
 
 # Before a gallery is calibrated, or while it is too small for that: a curve of standings of about the shape that
 # galleries of some hundred pictures give, set by judgement, not by a measurement. Its probabilities are not shown.
@@ -81,24 +81,30 @@ class WatchedGallery:
         self._path, self._pipeline, self._code_scan = os.fspath(path), pipeline, code_scan
         self._lock = threading.Lock()
         self._refused: object = None
+        self._measuring: Measuring | None = None
         self._gallery, self._file = self._opened()
         try:
-            search = _searched(self._gallery, code_scan)
-            plain = search if search.scored_by == "codes" else GallerySearch(self._gallery, code_scan)
-            found = calibrated(self._gallery, search, plain, pipeline) or UNMEASURED
+            search = frame_search(self._gallery, code_scan)
             self._version = _version(self._gallery)
             search.refresh()
-            self.holdings = _held(self._gallery, search, found)
+            self.holdings = _held(self._gallery, search, self._stored(search) or UNMEASURED)
         except BaseException:
             self._gallery.close()
             raise
 
     def __enter__(self) -> WatchedGallery:
+        self._measure()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._measuring is not None:
+            self._measuring.close()
         with self._lock:
             self._gallery.close()
+
+    def wait_measured(self, timeout: float | None = None) -> bool:
+        """Wait until it is known how sure answers are, or that it cannot be known; False after so many seconds."""
+        return self._measuring is None or self._measuring.wait(timeout)
 
     @property
     def gallery(self) -> Gallery:
@@ -127,19 +133,35 @@ class WatchedGallery:
         gallery, file = self._opened()
         try:
             version = _version(gallery)
-            search = _searched(gallery, self._code_scan)
-            holdings = _held(gallery, search, stored(gallery, "frame", search.scored_by) or UNMEASURED)
+            search = frame_search(gallery, self._code_scan)
+            holdings = _held(gallery, search, self._stored(search, gallery) or UNMEASURED)
         except BaseException:
             gallery.close()
             raise
         old, self._gallery, self._file, self.holdings = self._gallery, gallery, file, holdings
         self._version = version
         old.close()
+        self._measure()
 
     def _calibration(self) -> Calibration:
         """What is stored, else what was measured before: a curve that is a little old is better than none."""
-        found = stored(self._gallery, "frame", self.holdings.search.scored_by)
-        return found or self.holdings.calibration
+        return self._stored(self.holdings.search) or self.holdings.calibration
+
+    def _stored(self, search: GallerySearch, gallery: Gallery | None = None) -> Calibration | None:
+        return stored(gallery or self._gallery, "frame", search.scored_by)
+
+    def _measure(self) -> None:
+        """Beside all else, for it takes a while: answers are given meanwhile by the curve set by judgement."""
+        if self.holdings.calibration.measured or len(self.holdings.items) < FEWEST:
+            return
+        if self._measuring is not None:
+            self._measuring.close()
+        self._measuring = Measuring(self._path, self._file, self._pipeline, self._code_scan, self._take_up)
+
+    def _take_up(self, file: object, found: Calibration) -> None:
+        with self._lock:
+            if file == self._file:
+                self.holdings = replace(self.holdings, calibration=found)
 
     def _refusal(self, error: EdgeClaidError) -> LiveEvent | None:
         """Told once for each file and reason; the old gallery goes on."""
@@ -163,13 +185,6 @@ class WatchedGallery:
 
 def _held(gallery: Gallery, search: GallerySearch, calibration: Calibration) -> Holdings:
     return Holdings(search, dict(_items(gallery)), search.projection, calibration)
-
-
-def _searched(gallery: Gallery, code_scan: Callable[[int], Any]) -> GallerySearch:
-    """By float descriptors where a small gallery keeps them all: codes cost small things a third of their score."""
-    info = gallery.info()
-    exact = info.keep_descriptors and info.described_images == info.images and info.regions <= MOST_EXACT
-    return GallerySearch(gallery, code_scan, exact=exact)
 
 
 def _version(gallery: Gallery) -> tuple[int, int]:

@@ -45,6 +45,7 @@ class Recogniser:
             found.scores,
             np.full(len(found.items), self._threshold.least(curve, frames_per_hour)),
             np.full(len(found.items), self._threshold.least_expected(curve, frames_per_hour)),
+            np.full(len(found.items), self._threshold.least_again(curve, frames_per_hour)),
             lambda row, column: holdings.items[int(found.images[row, column])].label,
             lambda row, column: holdings.items[int(found.images[row, column])].path,
             values,

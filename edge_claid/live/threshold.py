@@ -33,3 +33,7 @@ class Threshold:
     def least_expected(self, calibration: Calibration, frames_per_hour: float) -> float:
         """The same where a track of that name should be."""
         return self.least(calibration, frames_per_hour) - math.log(self.expected_odds) / calibration.slope
+
+    def least_again(self, calibration: Calibration, frames_per_hour: float) -> float:
+        """The same where another thing of that name is seen, or should be."""
+        return self.least(calibration, frames_per_hour) + math.log(self.expected_odds) / calibration.slope

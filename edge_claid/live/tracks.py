@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_claid.config import LiveSettings
 from edge_claid.live.answer import Box, Sighting, TrackAnswer
-from edge_claid.live.association import assign, box_overlaps
+from edge_claid.live.association import assign, box_overlaps, nearness
 from edge_claid.live.motion import SmoothBox
 from edge_claid.live.votes import Votes
 
@@ -117,7 +117,7 @@ class Tracker:
         expected = np.array([track.motion.predicted(moment) for track in self._tracks])
         seen = np.array([sighting.box for sighting in sightings])
         benefit = box_overlaps(expected, seen)
-        near = _nearness(expected, seen)
+        near = nearness(expected, seen)
         for row, track in enumerate(self._tracks):
             for column, sighting in enumerate(sightings):
                 benefit[row, column] = self._benefit(track, sighting, benefit[row, column], near[row, column])
@@ -136,24 +136,22 @@ class Tracker:
         return track.missed <= self._settings.coast_looks or (track.known and fresh)
 
     def _doubled(self, track: Track, shown: Sequence[Track], moment: float) -> bool:
-        """Missed in this look where another track of its name was seen: one thing is shown once."""
+        """Missed in this look where another track of its name was seen: one thing is shown once.
+
+        A track that has only begun is the thing itself, which has jumped; an old one only where the two overlap.
+        """
         if track.missed == 0:
             return False
+        others = [other for other in shown if not other.missed and other.item == track.item]
+        if any(not other.known for other in others):
+            return True
         box = np.array([track.motion.predicted(moment)])
-        seen = [other.motion.predicted(moment) for other in shown if not other.missed and other.item == track.item]
+        seen = [other.motion.predicted(moment) for other in others]
         return bool(seen) and float(box_overlaps(box, np.array(seen)).max()) >= self._settings.least_overlap
 
     def _worth_showing(self, track: Track) -> bool:
         """Seen in this look, or agreed on and missed for a moment only."""
         return track.missed == 0 or (track.votes.item is not None and track.missed <= self._settings.coast_looks)
-
-
-def _nearness(expected: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """1 where centres meet, 0 from one and a half diagonals of the larger box on: (A, 4), (B, 4) to (A, B)."""
-    centres = (expected[:, None, :2] + expected[:, None, 2:] - seen[None, :, :2] - seen[None, :, 2:]) / 2
-    apart = np.linalg.norm(centres, axis=-1)
-    diagonals = [np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (expected, seen)]
-    return np.maximum(0.0, 1.0 - apart / np.maximum(1.5 * np.maximum.outer(*diagonals), 1e-9))
 
 
 def _inside(box: Box, size: tuple[int, int]) -> Box:

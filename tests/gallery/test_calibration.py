@@ -124,9 +124,11 @@ def test_a_gallery_is_calibrated_once_and_search_then_says_how_sure_it_is(stocke
     search = GallerySearch(gallery, ops.load("reference").code_scan)
     before = search.query(described(3).descriptors, 2)
     assert [hit.match for hit in before] == [None, None]
-    curve = calibrate.calibrated(gallery, search, search, pipeline)
-    assert (curve.measured, pipeline.asked) == (True, 30)
-    assert calibrate.calibrated(gallery, search, search, pipeline) == curve
+    told = []
+    calibrate.keep_calibrated(gallery, ops.load("reference").code_scan, pipeline, lambda *what: told.append(what))
+    assert calibration.stored(gallery, "frame", "descriptors").measured
+    assert (pipeline.asked, told[-1][1:]) == (30, (30, 30))
+    calibrate.keep_calibrated(gallery, ops.load("reference").code_scan, pipeline)
     assert pipeline.asked == 30
     again = GallerySearch(gallery, ops.load("reference").code_scan)
     right, wrong = again.query(described(3).descriptors, 2)
@@ -136,8 +138,7 @@ def test_a_gallery_is_calibrated_once_and_search_then_says_how_sure_it_is(stocke
 
 def test_a_curve_of_another_code_space_size_or_kind_of_score_is_not_used(stocked):
     gallery, pipeline = stocked
-    search = GallerySearch(gallery, ops.load("reference").code_scan)
-    calibrate.calibrated(gallery, search, search, pipeline)
+    calibrate.keep_calibrated(gallery, ops.load("reference").code_scan, pipeline)
     assert calibration.stored(gallery, "search", "descriptors") is not None
     assert calibration.stored(gallery, "search", "codes") is None
     gallery.remove([row.id for row in gallery.images()][:2])

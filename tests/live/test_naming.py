@@ -20,10 +20,10 @@ SETTINGS = LiveSettings()
 ROOT, CUP, HANDLE, MUG = (0, 0, *SIZE), (100, 80, 160, 140), (102, 90, 158, 138), (220, 80, 280, 140)
 
 
-def named(scores, items=("cup",), least=0.5, expected=0.4):
+def named(scores, items=("cup",), least=0.5, expected=0.4, again=0.6):
     scores = np.array(scores, np.float64).reshape(-1, len(items))
     values = np.tile(unit(0), (len(scores), 1))
-    levels = np.full(len(items), least), np.full(len(items), expected)
+    levels = [np.full(len(items), level) for level in (least, expected, again)]
     return Named(items, scores, scores, scores, scores, *levels, lambda r, c: items[c], lambda r, c: None, values)
 
 

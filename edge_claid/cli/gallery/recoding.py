@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge_claid.cli.enroll import open_pipeline, tell_outcome, tell_summary, with_training
+from edge_claid.cli.enroll import measure, open_pipeline, tell_outcome, tell_summary, with_training
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath
 from edge_claid.cli.printing import counted, print_json
 from edge_claid.frames.folder import PictureFiles
@@ -75,6 +75,7 @@ def retrain(
             store.require_pipeline(pipeline.id, pipeline.describe_settings)
             assert options.train is not None
             store.adopt_space(options.train(store, pipeline))
+            measure(store, pipeline, options)
         info = store.info()
     if json:
         print_json({"retrained": True, "code_space": info.code_space, "drift": before and asdict(before)})
