@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from edge_claid.gallery.store import Gallery
+from edge_claid.gallery import identity
+from edge_claid.gallery.open_file import OpenFile
 
 TRAINED_ON = 40_000  # regions a code space is trained on at most
 NEWEST = 1_000  # images whose error stands for that of what comes now
@@ -76,19 +75,21 @@ def error_factor(regions: int) -> float:
     return share / apart + (1 - share) * apart
 
 
-def drift_of(gallery: Gallery) -> Drift | None:
+def drift_of(gallery: OpenFile) -> Drift | None:
     """How far the gallery has outgrown its code space; None where that cannot be told."""
     with gallery.reading() as connection:
         return read_drift(connection)
 
 
-def drift_warning(gallery: Gallery) -> str | None:
+def drift_warning(gallery: OpenFile) -> str | None:
     """One line for the end of an enrolment where the code space should be trained anew, else None."""
-    drift = drift_of(gallery)
+    with gallery.reading() as connection:
+        drift = read_drift(connection)
+        kept = identity.read_meta(connection).get("keep_descriptors") == "1"
     if drift is None or not drift.drifted:
         return None
     more = round(100 * (drift.ratio - 1))
-    way = "retrain" if gallery.info().keep_descriptors else "reencode"
+    way = "retrain" if kept else "reencode"
     return (
         f"gallery {gallery.path} has outgrown its code book: its codes lose {more} % more than in one trained on all "
         f"of it; `edge-claid gallery {way} {gallery.path}` trains it anew"

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_claid.errors import GalleryError
 from edge_claid.gallery import identity
 from edge_claid.gallery.batch import Space, write_codes
+from edge_claid.gallery.open_file import OpenFile
 from edge_claid.gallery.rows import checksum, matrix_from_bytes
-
-if TYPE_CHECKING:
-    from edge_claid.gallery.store import Gallery
-
 
 _LACKING = "SELECT count(*) FROM images i LEFT JOIN descriptors d ON d.image = i.id WHERE d.image IS NULL"
 
 
-def require_descriptors(gallery: Gallery) -> None:
+def require_descriptors(gallery: OpenFile) -> None:
     """Raises GalleryError with the fix where an image has no stored descriptors to code anew."""
     with gallery.reading() as connection:
         _require_descriptors(connection, gallery.path)
