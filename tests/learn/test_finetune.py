@@ -167,3 +167,24 @@ def test_without_a_gpu_the_message_names_what_is_missing(monkeypatch):
         training_device()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert training_device().type == "cuda"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+def test_a_gpu_learns_what_the_cpu_learns(pictures, learned):
+    """Descriptors agree before anything is learned; afterwards less closely, as roundings grow step by step."""
+    device, told = training_device(), []
+    network = model().to(device)
+    with torch.no_grad():
+        first = network.descriptors([pictures[0], pictures[1]]).cpu().numpy()
+        np.testing.assert_allclose(first, model().descriptors([pictures[0], pictures[1]]).numpy(), atol=2e-3)
+    projection = finetuned(pictures, network, whitening, SETTINGS, told.append)
+    assert {value.device.type for value in network.parameters()} == {"cuda"}
+    assert [progress.done for progress in told] == [progress.done for progress in learned[2]]
+    for here, there in zip(told, learned[2], strict=True):
+        assert here.separability == pytest.approx(there.separability, rel=0.1)
+    values = [
+        whole.project(described(pictures, net, SETTINGS)) for whole, net in ((projection, network), learned[1::-1])
+    ]
+    similar = (values[0] @ values[0].T - values[1] @ values[1].T).ravel()
+    assert np.abs(similar).mean() < 0.1
