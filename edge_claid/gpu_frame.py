@@ -128,13 +128,13 @@ class FrameOnDevice:
         """Which nodes of the tree are regions, and their parents among them: (R,) int32 each."""
         assert self._regions is not None
         arrays = self._regions.arrays
-        return _first(arrays["kept"], (self.count,)), _first(arrays["kept_parents"], (self.count,))
+        return arrays["kept"].reshaped((self.count,)), arrays["kept_parents"].reshaped((self.count,))
 
     @property
     def boxes(self) -> DeviceArray:
         """(R, 4) float32, pixels."""
         assert self._regions is not None
-        return _first(self._regions.arrays["boxes"], (self.count, 4))
+        return self._regions.arrays["boxes"].reshaped((self.count, 4))
 
     @property
     def descriptors(self) -> DeviceArray:
@@ -186,8 +186,8 @@ class FrameOnDevice:
         masks = None
         if self._stages.settings.descriptors.mask:
             words = trees.arrays["masks"]
-            masks = MasksOfRegions(_first(words, words.shape[1:]), _first(found["kept"], (self._room,)), self.grid)
-        boxes = _first(found["boxes"], (self._room, 4))
+            masks = MasksOfRegions(words.reshaped(words.shape[1:]), found["kept"].reshaped((self._room,)), self.grid)
+        boxes = found["boxes"].reshaped((self._room, 4))
         regions = RegionsOfMaps(boxes, self._arrays["images"], self._sizes, found["counts"], masks)
         whole, offset = sum(weight for _, weight in used), 0
         for values, weight in used:
@@ -248,8 +248,3 @@ class FrameOnDevice:
         array = self._device.empty(shape, dtype)
         self._resources.callback(array.close)
         return array
-
-
-def _first(array: DeviceArray, shape: tuple[int, ...]) -> DeviceArray:
-    """A view of the beginning of an array, in another shape."""
-    return DeviceArray(array.address, shape, array.dtype)

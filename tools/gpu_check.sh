@@ -25,7 +25,7 @@ cmake --build "$work/build" >"$work/build.log" || { cat "$work/build.log"; exit 
 find "$work/build" -name '_*.so' -exec mv {} edge_claid/ops/cpu/ \;
 
 step "the kernels' tests on the GPU"
-python3 -m pytest -q -p no:cacheprovider -m gpu tests/ops | tee "$results/cuda_tests.log"
+python3 -m pytest -q -p no:cacheprovider -m gpu tests/ops/test_cuda_*.py | tee "$results/cuda_tests.log"
 
 for tool in memcheck racecheck; do
     step "compute-sanitizer $tool"

@@ -32,6 +32,10 @@ class DeviceArray:
         row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         return DeviceArray(self.address + first * row, (count, *self.shape[1:]), self.dtype)
 
+    def reshaped(self, shape: tuple[int, ...]) -> DeviceArray:
+        """A view of the beginning of the array, in another shape of as many elements or fewer."""
+        return DeviceArray(self.address, shape, self.dtype)
+
     def close(self) -> None:
         """Give the memory back; more than once does no harm. Work already started on the stream may still use it."""
         owner, self._owner = self._owner, None
