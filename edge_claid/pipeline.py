@@ -22,9 +22,10 @@ from edge_claid.descriptors.pool import RegionPooling
 from edge_claid.descriptors.views import augmented_view
 from edge_claid.engines.runtime import Choice, Networks, choose_runtime, network_files, open_networks
 from edge_claid.errors import EdgeClaidError, UsageError
-from edge_claid.frames.letterbox import resize, size_by_area, size_by_longer_side
+from edge_claid.frames.letterbox import size_by_area, size_by_longer_side
 from edge_claid.frames.reading import read_picture
 from edge_claid.models import NetworkFile
+from edge_claid.network_input import network_input
 from edge_claid.records import Described, Descriptors, FeatureMap, Frame, Regions, Tokens
 from edge_claid.regions.claid import ClaidDetector, Decompose
 from edge_claid.runners.onnx_runner import usable_cores
@@ -270,18 +271,6 @@ class Pipeline:
                 spread = (spread - spread.mean(axis=0)).reshape(-1, spread.shape[-1])
                 total, freedom = total + spread.T @ spread, freedom + seen.shape[1] * count
         return total / freedom if freedom else None
-
-
-def network_input(pixels: np.ndarray, size: tuple[int, int], network: NetworkFile) -> np.ndarray:
-    """(H, W, 3) uint8 RGB to the network's (1, 3, height, width) float32, resized and normalised."""
-    small = resize(pixels, size)
-    planes = np.empty((1, 3, size[1], size[0]), np.float32)
-    for channel in range(3):
-        scale = 1.0 / (255.0 * float(network.std[channel]))
-        offset = float(network.mean[channel]) / float(network.std[channel])
-        np.multiply(small[:, :, channel], np.float32(scale), out=planes[0, channel])
-        planes[0, channel] -= np.float32(offset)
-    return planes
 
 
 def checked_box(box: Box, frame: Frame) -> tuple[float, float, float, float]:

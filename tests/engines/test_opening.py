@@ -13,7 +13,7 @@ from edge_claid.engines import opening, upkeep
 from edge_claid.engines.opening import Wanted, open_engine, without_normalisation
 from edge_claid.engines.typed import graph_id, typed_file
 from edge_claid.errors import AccuracyError, EngineError
-from edge_claid.pipeline import network_input
+from edge_claid.network_input import network_input
 from edge_claid.runners.cuda_driver import Driver, Gpu
 from edge_claid.runners.engine_file import FAILED, PASSED, read_manifest
 
