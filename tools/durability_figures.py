@@ -31,6 +31,7 @@ def cuts() -> list[str]:
         "kill_exfat": "kill -9, on exFAT (exfat-fuse)",
         "kill_vfat": "kill -9, on vfat (kernel 6.1)",
         "lost_writes": "unsynced writes lost",
+        "lost_writes_more": "unsynced writes lost, all operations",
     }
     for part, what in kinds.items():
         if part in parts:
