@@ -91,6 +91,7 @@ class Bench:
     def find(self, clip: Path, frame: Frame, box: list[float] | None, step: int) -> list:
         """Answers with the object shown in a box of a picture."""
         with WatchedGallery(str(self.gallery), self.pipeline, ops.load().code_scan) as watched:
+            watched.wait_measured()
             target = target_from_picture(self.pipeline, frame, box, "object")
             namer = finder_of([target], self.settings, self.threshold)
             return answers(clip, step, self.looker, watched, namer, self.settings)
@@ -98,6 +99,7 @@ class Bench:
     def recognise(self, clip: Path, gallery: Path, step: int, rate: float | None = None) -> list:
         """Answers with every region looked up in a gallery."""
         with WatchedGallery(str(gallery), self.pipeline, ops.load().code_scan) as watched:
+            watched.wait_measured()
             namer = Recogniser(self.settings, Threshold.of(self.settings, rate))
             return answers(clip, step, self.looker, watched, namer, self.settings)
 

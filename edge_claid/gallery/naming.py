@@ -108,8 +108,8 @@ def standing(scores: np.ndarray, cohort: Nearest, own: Collection[int]) -> np.nd
     """
     others = ~np.isin(cohort.image_ids, np.fromiter(own, np.int64))
     rank = np.cumsum(others, axis=1) - 1
-    # A cohort of a few pictures cannot spare its best ones.
-    skipped = np.minimum(SKIPPED, others.sum(axis=1, keepdims=True) * SKIPPED // (COHORT + SKIPPED))
+    # A cohort of a few pictures cannot spare so many.
+    skipped = np.minimum(SKIPPED, others.sum(axis=1, keepdims=True) // 3)
     counted = others & (rank >= skipped) & (rank < skipped + COHORT)
     count = counted.sum(axis=1) + PRIOR_PICTURES
     mean = (np.where(counted, cohort.scores, 0.0).sum(axis=1) + PRIOR_PICTURES * PRIOR_SCORE) / count

@@ -30,13 +30,15 @@ from edge_claid.web.guard import Guard, problem
 from edge_claid.web.jobs import BusyError, Jobs
 from edge_claid.web.live_view import LiveView
 from edge_claid.web.metrics import WebMetrics
-from edge_claid.web.service import GalleryService, NotThereError
+from edge_claid.web.seeking import Seeking
+from edge_claid.web.service import GalleryService, NotThereError, checked_label
 from edge_claid.web.session import LiveSession
 from edge_claid.web.uploads import TooLargeError, body_of, box_of, frame_of
 
 STATIC = Path(__file__).parent / "static"
 MOST_WATCHERS = 200
-PAGES = {"style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
+SCRIPTS = ("app.js", "page.js", "stage.js", "answers.js", "cards.js", "gallery.js", "live.js")
+PAGES = {"style.css": "text/css", "icon.svg": "image/svg+xml", **dict.fromkeys(SCRIPTS, "text/javascript")}
 GUESS_SECONDS = 1.0  # a wrong token waits so long
 
 STATUS_OF: list[tuple[type[Exception], int]] = [
@@ -53,8 +55,10 @@ STATUS_OF: list[tuple[type[Exception], int]] = [
 class Server:
     """What the routes share. notice: what is wrong with the gallery at the moment, for people; "" where nothing is."""
 
-    def __init__(self, service: GalleryService, view: LiveView, session: LiveSession | None, access: Access) -> None:
-        self.service, self.view, self.session, self.access = service, view, session, access
+    def __init__(
+        self, service: GalleryService, view: LiveView, session: LiveSession | None, access: Access, seeking: Seeking
+    ) -> None:
+        self.service, self.view, self.session, self.access, self.seeking = service, view, session, access, seeking
         self.metrics = WebMetrics()
         self.describing = Jobs("describe", workers=2, most=8)
         self.reading = Jobs("read", workers=4, most=64)
@@ -133,6 +137,7 @@ def _add_live(app: FastAPI, server: Server) -> None:
             "gallery": await server.reading.run(server.service.info),
             "source": server.session.shown if server.session else None,
             "state": server.view.state,
+            "seeking": server.seeking.name,
             "notice": server.notice,
             "token": server.access.token is not None,
         }
@@ -167,6 +172,19 @@ def _add_live(app: FastAPI, server: Server) -> None:
             raise UsageError("there is no source: start the server with --source")
         server.session.start()
         return {"state": "starting"}
+
+    @app.post("/api/live/seek")
+    async def seek(request: Request, name: str = "", box: str | None = None) -> Any:
+        if server.session is None:
+            raise UsageError("there is no live picture to seek in: start the server with --source")
+        content, wanted = await body_of(request), checked_label(name) if name.strip() else ""
+        await server.describing.run(lambda: server.seeking.seek(frame_of(content), box_of(box), wanted))
+        return {"seeking": server.seeking.name}
+
+    @app.delete("/api/live/seek")
+    async def seek_no_more() -> Any:
+        server.seeking.stop()
+        return {"seeking": None}
 
 
 def _add_gallery(app: FastAPI, server: Server) -> None:

@@ -13,7 +13,7 @@ import uvicorn
 
 from edge_claid.frames import open_stream
 from edge_claid.frames.address import without_credentials
-from edge_claid.live import Lookup, PipelineLooker, Recogniser, Threshold, WatchedGallery
+from edge_claid.live import Lookup, PipelineLooker, Threshold, WatchedGallery
 from edge_claid.live.answer import LiveEvent
 from edge_claid.live.holdings import Holdings
 from edge_claid.pipeline import Pipeline
@@ -23,6 +23,7 @@ from edge_claid.web.app import Server, create_app
 from edge_claid.web.listening import listen
 from edge_claid.web.live_view import LiveView
 from edge_claid.web.paced import PacedStream
+from edge_claid.web.seeking import Seeking
 from edge_claid.web.service import GalleryService
 from edge_claid.web.session import LiveSession
 
@@ -46,11 +47,14 @@ class Running:
         vit_side: int | None = None,
     ) -> None:
         self._pipeline, self._watched, self._source = pipeline, watched, source
-        self._match, self._vit_side = match, vit_side
+        self._vit_side = vit_side
         self._view = LiveView("off" if source is None else "starting")
         shown = "" if source is None else without_credentials(source)
         session = None if source is None else LiveSession(shown, self._view, self._opened)
-        self.server = Server(GalleryService(path, pipeline, watched), self._view, session, access)
+        settings = pipeline.settings.live
+        threshold = Threshold(match or settings.match, settings.expected_odds)
+        self._seeking = Seeking(pipeline, settings, threshold, lambda: session.lookup if session else None)
+        self.server = Server(GalleryService(path, pipeline, watched), self._view, session, access, self._seeking)
         self.app = create_app(self.server)
         self._ending = threading.Event()
         self._serving: uvicorn.Server | None = None
@@ -98,13 +102,12 @@ class Running:
     def _opened(self) -> Iterator[Lookup]:
         assert self._source is not None
         settings = self._pipeline.settings.live
-        threshold = Threshold(self._match or settings.match, settings.expected_odds)
         with open_stream(self._source, wait=True) as stream:
             yield Lookup(
                 PacedStream(stream),
                 PipelineLooker(self._pipeline, self._vit_side),
                 _Followed(self._watched),
-                Recogniser(settings, threshold),
+                self._seeking.namer,
                 settings,
                 [self._view],
                 workers=settings.workers or usable_cores(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,45 @@ def test_nothing_stays_open(tmp_path):
         os.replace(copy, path)
         assert gallery.poll().state == "updated"
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+class Viewed(MadeUpPipeline):
+    """Gives views of its pictures once it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.let, self.looked = threading.Event(), 0
+
+    def described_views(self, pictures, count):
+        for path, _ in pictures:
+            assert self.let.wait(30)
+            self.looked += 1
+            own = described(int(Path(path).stem)).descriptors.values
+            yield np.repeat(own[None], 1 + count, axis=0)
+
+
+def test_the_first_start_does_not_wait_for_the_measurement(tmp_path):
+    path, pipeline = stock(tmp_path / "g.claid", range(30)), Viewed()
+    with watched(path, pipeline) as gallery:
+        assert not gallery.holdings.calibration.measured
+        assert names(gallery, 3) == {"3.png"}
+        assert gallery.wait_measured(0) is False
+        pipeline.let.set()
+        assert gallery.wait_measured(30)
+        assert gallery.holdings.calibration.measured
+        found = gallery.holdings.calibration
+    with watched(path, Viewless()) as again:
+        assert again.holdings.calibration == found
+
+
+def test_a_measurement_ends_with_the_look_up(tmp_path):
+    pipeline = Viewed()
+    with watched(stock(tmp_path / "g.claid", range(30)), pipeline):
+        threading.Timer(0.2, pipeline.let.set).start()
+    assert pipeline.looked <= 1
+
+
+def test_a_gallery_of_a_few_pictures_is_not_measured(tmp_path):
+    with watched(stock(tmp_path / "g.claid", range(6)), Viewed()) as gallery:
+        assert gallery.wait_measured(0)
+        assert not gallery.holdings.calibration.measured

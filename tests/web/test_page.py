@@ -141,6 +141,22 @@ def test_from_the_moving_picture_to_an_item_and_back(
     assert "wanderer" not in " ".join(cards(page, "#images"))
 
 
+def test_only_what_is_drawn_is_sought(served: Callable[..., str], opened: Callable[..., Any], clip: Path) -> None:
+    page = opened(served(source=str(clip)))
+    page.wait_for_selector("#frame:not([hidden])")
+    page.locator("#hold").click()
+    drag(page, square_of(page))
+    page.locator("#label").fill("the square")
+    page.locator("#seek").click()
+    until(page, "document.getElementById('seeking-text').textContent.includes('“the square”')")
+    page.wait_for_selector("#seen button.confirmed:has-text('the square')")
+    until(page, "document.querySelectorAll('#seen button').length === 1")
+    kept(page, "sought")
+    page.locator("#seek-no-more").click()
+    until(page, "document.getElementById('seeking').hidden")
+    until(page, "![...document.querySelectorAll('#seen button')].some(b => b.textContent.includes('the square'))")
+
+
 def test_an_opened_picture_is_searched_whole_and_by_a_box(
     served: Callable[..., str], opened: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -229,3 +229,21 @@ def test_figures_for_prometheus(client: TestClient) -> None:
     assert "edge_claid_gallery_images 4" in text
     assert 'edge_claid_work_seconds_count{work="search"} 1' in text
     assert 'edge_claid_http_answers_total{status="200"} 1' in text
+
+
+def test_only_what_was_shown_is_sought_until_it_is_given_up(running: Callable[..., Running], clip: Path) -> None:
+    with TestClient(running(source=str(clip)).app, LOCAL) as client:
+        assert client.get("/api/state").json()["seeking"] is None
+        sent = {"params": {"name": " my  cup ", "box": "0,0,60,60"}, "content": jpeg(picture_of("blue", shade=8))}
+        assert client.post("/api/live/seek", **sent).json() == {"seeking": "my cup"}
+        assert client.get("/api/state").json()["seeking"] == "my cup"
+        outside = client.post("/api/live/seek", params={"box": "900,900,950,950"}, content=sent["content"])
+        assert (outside.status_code, "outside" in outside.json()["error"]) == (400, True)
+        assert client.get("/api/state").json()["seeking"] == "my cup"
+        assert client.post("/api/live/seek", content=sent["content"]).json() == {"seeking": "this"}
+        assert client.delete("/api/live/seek").json() == {"seeking": None}
+
+
+def test_nothing_can_be_sought_without_a_live_picture(client: TestClient) -> None:
+    refused = client.post("/api/live/seek", content=jpeg(picture_of("blue", shade=8)))
+    assert (refused.status_code, "--source" in refused.json()["error"]) == (400, True)
