@@ -26,6 +26,7 @@ from edge_claid.ops.cpu.scan_op import CodeScan as CpuScan
 from edge_claid.ops.cuda.decomposition_op import CudaDecomposition
 from edge_claid.ops.cuda.device import DeviceArray
 from edge_claid.ops.cuda.encode_op import CudaCoder
+from edge_claid.ops.cuda.pool_op import MapPooling, RegionsOfMaps
 from edge_claid.ops.cuda.scan_op import CodeScan
 from edge_claid.ops.reference.region_tree import Tree
 
@@ -182,10 +183,12 @@ def scan_is_exact(device: Any, rows: int) -> bool:
 
 
 def bench_path(device: Any, images: list[np.ndarray], grid: tuple[int, int], rows: int, quick: bool) -> dict[str, Any]:
-    """One picture from tokens on the device to hits on the host, stage by stage: regions, coding, tables, scan."""
+    """One picture from tokens on the device to hits on the host, stage by stage: regions, pooling, coding, scan."""
     rng = np.random.default_rng(2)
-    mean = np.zeros(1280, np.float32)
-    matrix = rng.standard_normal((1280, 256)).astype(np.float32)
+    shapes = ((64, 3, 4), (32, 6, 8)) if quick else ((1280, 21, 28), (672, 42, 56), (240, 84, 112))
+    width = sum(shape[0] for shape in shapes)
+    mean = np.zeros(width, np.float32)
+    matrix = rng.standard_normal((width, 256)).astype(np.float32)
     rotation = np.linalg.qr(rng.standard_normal((256, 256)))[0].astype(np.float32)
     centroids = rng.standard_normal((16, 256, 16)).astype(np.float32) / 16
     repeats = 3 if quick else 100
@@ -202,12 +205,18 @@ def bench_path(device: Any, images: list[np.ndarray], grid: tuple[int, int], row
         scan.append(codes, (np.arange(rows) // REGIONS_AN_IMAGE).astype(np.int32))
         tokens = kept(device.upload(images[0][None]))
         sizes = kept(device.upload(np.array([[640, 480]], np.int32)))
-        described = kept(device.upload(rng.standard_normal((40, 1280)).astype(np.float32)))
+        described = kept(device.empty((40, width), np.float32))
+        maps = [kept(device.upload(rng.gamma(1.0, 1.0, (1, *shape)).astype(np.float32))) for shape in shapes]
+        corners = np.sort(rng.random((40, 2, 2)), axis=1) * [600, 440]
+        boxes = (corners + [[0, 0], [40, 40]]).reshape(40, 4).astype(np.float32)
+        pooled_over = RegionsOfMaps(kept(device.upload(boxes)), kept(device.upload(np.zeros(40, np.int32))), sizes)
+        pooling = stack.enter_context(MapPooling(device, 3.0, 1.0))
         projected = kept(device.empty((40, 256), np.float32))
         coded = kept(device.empty((40, 16), np.uint8))
         tables = kept(device.empty((16, 16, 256), np.float32))
         stages: dict[str, Callable[[], object]] = {
             "regions": lambda: op.run(tokens, **SETTINGS).regions(sizes, -1.0, 0.9).close(),
+            "pool": lambda: pool_maps(pooling, maps, pooled_over, described),
             "project": lambda: coder.project(described, projected),
             "encode": lambda: coder.encode(projected, coded),
             "tables": lambda: coder.tables(projected.part(0, 16), tables),
@@ -216,6 +225,14 @@ def bench_path(device: Any, images: list[np.ndarray], grid: tuple[int, int], row
         figures = {name: milliseconds(device, work, repeats) for name, work in stages.items()}
         whole = milliseconds(device, lambda: [work() for work in stages.values()], repeats)
     return {"rows": rows, "stages": figures, "tokens_to_hits": whole}
+
+
+def pool_maps(pooling: MapPooling, maps: list[DeviceArray], regions: RegionsOfMaps, described: DeviceArray) -> None:
+    """All maps of a picture into the columns of its regions' descriptors."""
+    offset = 0
+    for values in maps:
+        pooling.pool(values, regions, described, offset=offset)
+        offset += values.shape[1]
 
 
 def main() -> None:

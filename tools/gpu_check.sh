@@ -5,7 +5,8 @@
 #   tools/gpu_check.sh FOLDER [RESULTS]
 #
 # FOLDER comes from `python tools/gpu_check_data.py FOLDER` on a machine with the test data: wheels of PyCUDA, golden
-# tokens and tokens of pictures. RESULTS (default benchmarks/results) takes cuda.json and the log of each step.
+# tokens and tokens of pictures. RESULTS (default benchmarks/results) takes cuda.json and the log of each step. What a
+# step takes is bounded, eight minutes in all; a step that fails does not keep the others from running.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=$(realpath "$1")
@@ -13,26 +14,52 @@ results=${2:-benchmarks/results}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$results"
+results=$(realpath "$results")
 
-step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
-
-step "PyCUDA and the CPU's ops"
-python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$work/site" "$data"/wheels/*.whl
-export PYTHONPATH="$work/site:$PWD" EDGE_CLAID_TEST_DATA="$data"
-cmake -S . -B "$work/build" -G Ninja -DPython_EXECUTABLE="$(command -v python3)" \
-    -Dnanobind_DIR="$(python3 -m nanobind --cmake_dir)" >"$work/cmake.log" || { cat "$work/cmake.log"; exit 1; }
-cmake --build "$work/build" >"$work/build.log" || { cat "$work/build.log"; exit 1; }
-find "$work/build" -name '_*.so' -exec mv {} edge_claid/ops/cpu/ \;
-
-step "the kernels' tests on the GPU"
-python3 -m pytest -q -p no:cacheprovider -m gpu tests/ops/test_cuda_*.py | tee "$results/cuda_tests.log"
-
-for tool in memcheck racecheck; do
-    step "compute-sanitizer $tool"
-    PYTHONPATH="$PYTHONPATH:tests/ops:tests/ops/cuda_model" compute-sanitizer --tool "$tool" --error-exitcode 1 \
-        python3 tests/ops/cuda_model/every_family.py "$work" gpu | tee "$results/cuda_$tool.log"
+# nvcc and compute-sanitizer are often not on the path of a fresh machine.
+export PATH="$PATH:${CUDA_HOME:-/usr/local/cuda}/bin"
+for tool in python3 cmake ninja nvcc compute-sanitizer; do
+    command -v "$tool" >/dev/null || { echo "there is no $tool on PATH" >&2; exit 3; }
+done
+for module in numpy nanobind pytest; do
+    python3 -c "import $module" || { echo "python3 has no $module" >&2; exit 3; }
 done
 
-step "benchmarks"
-python3 tools/bench_cuda.py "$data/tokens.npz" --cache "$work" --out "$results/cuda.json"
-step "done"
+failed=()
+step() {  # NAME SECONDS LOG COMMAND...
+    local name=$1 limit=$2 log=$3
+    shift 3
+    printf '\n== %s (%ss)\n' "$name" "$SECONDS"
+    timeout "$limit" "$@" 2>&1 | tee "$log" || { echo "== failed: $name"; failed+=("$name"); }
+}
+build() {
+    cmake -S . -B "$work/build" -G Ninja -DPython_EXECUTABLE="$(command -v python3)" \
+        -Dnanobind_DIR="$(python3 -m nanobind --cmake_dir)"
+    cmake --build "$work/build"
+    find "$work/build" -name '_*.so' -exec mv {} edge_claid/ops/cpu/ \;
+}
+
+echo "== PyCUDA and the CPU's ops"
+python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$work/site" "$data"/wheels/*.whl
+build >"$work/build.log" 2>&1 || { tail -40 "$work/build.log"; exit 1; }
+export PYTHONPATH="$work/site:$PWD" EDGE_CLAID_TEST_DATA="$data"
+# Without this every test would be skipped, and nothing would be wrong.
+python3 -c "
+from edge_claid.ops.cuda.pycuda_device import PycudaDevice
+with PycudaDevice() as device:
+    print(device.name, device.arch, f'{device.free_bytes():,} bytes free')"
+
+step "the kernels' tests on the GPU" 150 "$results/cuda_tests.log" \
+    python3 -m pytest -q -p no:cacheprovider -m gpu tests/ops/test_cuda_*.py
+for tool in memcheck racecheck; do
+    step "compute-sanitizer $tool" 75 "$results/cuda_$tool.log" \
+        env PYTHONPATH="$PYTHONPATH:tests/ops:tests/ops/cuda_model" compute-sanitizer --tool "$tool" --error-exitcode 1 \
+        python3 tests/ops/cuda_model/every_family.py "$work" gpu
+done
+step "benchmarks" 150 "$results/cuda_bench.log" \
+    python3 tools/bench_cuda.py "$data/tokens.npz" --cache "$work" --out "$results/cuda.json"
+printf '\n== done (%ss)\n' "$SECONDS"
+if ((${#failed[@]})); then
+    printf 'failed: %s\n' "${failed[@]}" >&2
+    exit 1
+fi
