@@ -208,7 +208,8 @@ def bench_path(device: Any, images: list[np.ndarray], grid: tuple[int, int], row
         described = kept(device.empty((40, width), np.float32))
         maps = [kept(device.upload(rng.gamma(1.0, 1.0, (1, *shape)).astype(np.float32))) for shape in shapes]
         corners = np.sort(rng.random((40, 2, 2)), axis=1) * [600, 440]
-        boxes = (corners + [[0, 0], [40, 40]]).reshape(40, 4).astype(np.float32)
+        corners[:, 1] += 40
+        boxes = corners.reshape(40, 4).astype(np.float32)
         pooled_over = RegionsOfMaps(kept(device.upload(boxes)), kept(device.upload(np.zeros(40, np.int32))), sizes)
         pooling = stack.enter_context(MapPooling(device, 3.0, 1.0))
         projected = kept(device.empty((40, 256), np.float32))

@@ -28,5 +28,5 @@ def test_every_figure_is_there_and_every_comparison_holds(tmp_path):
     assert figures["decomposition_identity"] == {"pictures": 3, "identical": 3}
     assert figures["scan_is_exact"]
     assert {(row["bytes"], row["queries"]) for row in figures["scan"]} == {(m, q) for m in (8, 16, 32) for q in (1, 16)}
-    assert set(figures["path"]["stages"]) == {"regions", "project", "encode", "tables", "scan"}
+    assert set(figures["path"]["stages"]) == {"regions", "pool", "project", "encode", "tables", "scan"}
     assert [row["batch"] for row in figures["decomposition"]] == [1, 2]
