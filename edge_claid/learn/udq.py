@@ -25,7 +25,7 @@ from edge_claid.learn.supervision import SubspaceClassifiers, Supervision
 MOMENTUM = 0.9
 REPORT_EVERY = 50  # steps
 # A third of what a code book for keeps gets: pseudo labels are drawn again in the next module.
-SUPERVISION_ROTATIONS, SUPERVISION_ROUNDS = 4, 3
+SUPERVISION_ROTATIONS, SUPERVISION_ROUNDS = 8, 3
 
 
 @dataclass(frozen=True)
