@@ -2,7 +2,7 @@
 
     python tools/bench_budget.py [--images 1500] [--disk 90]
 
-Made-up descriptions of the usual size (50 regions of 1,280 dimensions) go through the real feed, batches and change of
+Made-up descriptions of the usual size (50 regions of 2,192 dimensions) go through the real feed, batches and change of
 code space; the gallery's files are watched meanwhile. With ``--disk MB``, where this user may mount, the same is done
 on a memory disk of that size with the refusal switched off, to see the stop.
 """
@@ -35,13 +35,13 @@ from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.verify import verify
 from edge_claid.records import Described, Frame
 
-made_up.DIM = 1280
+made_up.DIM = 2192
 
 
 class UsualSize(MadeUpPipeline):
     """Describes as much as the default pipeline does, without its networks."""
 
-    descriptor_dim = 1280
+    descriptor_dim = 2192
 
     def describe_many(self, frames: Iterable[Frame]) -> Iterator[Described | Exception]:
         for frame in frames:
