@@ -143,7 +143,7 @@ class LiveSettings:
     temperature: float = 0.03
     least_share: float = 0.8
     nearest: int = 4
-    coast_looks: int = 2
+    coast_looks: int = 1
     forget_seconds: float = 2.0
     least_overlap: float = 0.15
     most_unknown: int = 6

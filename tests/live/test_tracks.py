@@ -108,7 +108,7 @@ def test_two_things_of_one_name_are_two_tracks():
 
 def test_a_confirmed_thing_outlives_a_missed_look_and_leaves_after_that():
     answers = run([[sighting(BOX)]] * 6 + [[]] * 4)
-    assert [len(frame) for frame in answers[6:]] == [1, 1, 0, 0]
+    assert [len(frame) for frame in answers[6:]] == [1, 0, 0, 0]
 
 
 def test_a_missed_track_is_not_shown_over_another_of_its_name():
