@@ -67,6 +67,8 @@ class Recorded:
                 return "recorded"
 
         class Stream:
+            handle = 0x5EED
+
             def synchronize(self) -> None:
                 recorded.step("synchronize", errors["LaunchError"])
 

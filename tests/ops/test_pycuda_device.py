@@ -63,6 +63,57 @@ def test_a_launch_carries_the_struct_and_asks_for_large_shared_memory(module, dr
     assert (large["grid"], large["shared"], large["max_dynamic_shared"]) == ((2, 5), 100_000, 100_000)
 
 
+class RecordedGraphs:
+    """The driver's graph calls, each of which wants our context on top. failing: the call that fails, by name."""
+
+    def __init__(self, driver: Recorded, failing: str = "") -> None:
+        self.calls: list[str] = []
+        self._driver, self._failing = driver, failing
+
+    def __getattr__(self, name: str):
+        def call(*arguments):
+            assert self._driver.contexts[-1] == "primary"
+            self.calls.append(name)
+            if name == "cuGraphInstantiateWithFlags":
+                arguments[0]._obj.value = 7
+            return 1 if name == self._failing else 0
+
+        return call
+
+
+def test_launches_are_recorded_and_replayed_in_our_context(module, driver, monkeypatch):
+    graphs = RecordedGraphs(driver)
+    monkeypatch.setattr("edge_claid.ops.cuda.graph._driver", lambda: graphs)
+    with module.PycudaDevice() as device:
+        kernels = device.kernels("scan")
+        arguments = np.zeros((), [("count", np.int32)])
+        recording = device.record(lambda: kernels.launch("work", arguments, (1,), 32))
+        assert (len(driver.launches), graphs.calls[0], graphs.calls[-1]) == (
+            1, "cuStreamBeginCapture_v2", "cuGraphLaunch",
+        )  # fmt: skip
+        driver.contexts.append("another library's")
+        recording.launch()
+        driver.contexts.pop()
+        recording.close()
+        recording.close()
+        assert len(driver.launches) == 1
+        assert graphs.calls.count("cuGraphLaunch") == 2
+        assert graphs.calls.count("cuGraphExecDestroy") == 1
+    assert driver.contexts == ["another library's"]
+
+
+def test_a_launch_that_fails_while_it_is_recorded_ends_the_recording(module, driver, monkeypatch):
+    graphs = RecordedGraphs(driver)
+    monkeypatch.setattr("edge_claid.ops.cuda.graph._driver", lambda: graphs)
+    with module.PycudaDevice() as device:
+        driver.fail = "launch"
+        with pytest.raises(MachineError, match="kernel work could not be started"):
+            device.record(lambda: device.kernels("scan").launch("work", np.zeros((), [("count", np.int32)]), (1,), 32))
+        driver.fail = ""
+    assert graphs.calls == ["cuStreamBeginCapture_v2", "cuStreamEndCapture"]
+    assert driver.contexts == ["another library's"]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
