@@ -34,8 +34,12 @@ class CudaGraph:
         _checked(cuda.cuStreamBeginCapture_v2(c_void_p(stream), _THREAD_LOCAL), "recording cannot begin")
         try:
             yield made
-        finally:
-            ended = cuda.cuStreamEndCapture(c_void_p(stream), byref(graph))
+        except BaseException:
+            cuda.cuStreamEndCapture(c_void_p(stream), byref(graph))
+            if graph:
+                cuda.cuGraphDestroy(graph)
+            raise
+        ended = cuda.cuStreamEndCapture(c_void_p(stream), byref(graph))
         _checked(ended, "what was started cannot be recorded")
         try:
             made_one = cuda.cuGraphInstantiateWithFlags(byref(executable), graph, c_ulonglong(0))
