@@ -27,7 +27,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import numpy as np
 import results_file
-from codebook_trial import HELD_OUT, Trial, open_trial
+from codebook_trial import HELD_OUT, Trial, open_trial, projected
 
 from edge_claid.codes.opq import train_opq
 from edge_claid.codes.pq import train_pq
@@ -63,6 +63,18 @@ def opq(start: str, rotations: int) -> Train:
     return train
 
 
+def opq_of_principal_axes(kept: int, steeper: float) -> Train:
+    """OPQ of the leading ``kept`` directions, each weighed by its variance ** (``steeper`` / 2)."""
+
+    def train(values: np.ndarray, length: int, seed: int) -> CodeSpace:
+        spectrum, axes = np.linalg.eigh(np.cov(values, rowvar=False))
+        matrix = (axes * np.maximum(spectrum, 1e-9) ** (steeper / 2))[:, ::-1][:, :kept].astype(np.float32)
+        projection = Projection(np.zeros(len(axes), np.float32), np.ascontiguousarray(matrix))
+        return CodeSpace(projection, train_opq(projected(projection, values), length, seed=seed))
+
+    return train
+
+
 METHODS: dict[str, Train] = {
     "PQ": lambda values, length, seed: CodeSpace(unchanged(values.shape[1]), train_pq(values, length, seed)),
     "OPQ": lambda values, length, seed: CodeSpace(unchanged(values.shape[1]), train_opq(values, length, seed=seed)),
@@ -76,6 +88,12 @@ VARIANTS: dict[str, Train] = {
     "UDQ + BFR, λ = 10": udq("bfr", balance=10.0),
     "UDQ + BFR, λ = 50": udq("bfr", balance=50.0),
     "UDQ + BFR, 200 steps a module": udq("bfr", steps=200),
+}
+# What the head does to the spectrum, without learning.
+CONTROLS: dict[str, Train] = {
+    "OPQ": METHODS["OPQ"],
+    "OPQ of 256 directions": opq_of_principal_axes(256, 0.0),
+    "OPQ, variances to the power 1.5": opq_of_principal_axes(1 << 30, 0.5),
 }
 STARTS: dict[str, Train] = {
     f"OPQ, {start} start, {rotations} rotations": opq(start, rotations)
@@ -96,6 +114,7 @@ class Part:
 
 PARTS = {
     "methods": Part(METHODS, LENGTHS, 3),
+    "controls": Part(CONTROLS, (16,), 1),
     "variants": Part(VARIANTS, (8,), 1),
     "starts": Part(STARTS, (16,), 2, rows=1 << 30),
     "all regions": Part({name: METHODS[name] for name in ("OPQ", "UDQ + BFR")}, (8, 16), 1, rows=1 << 30),
@@ -157,7 +176,10 @@ def markdown(stored: dict[str, Any]) -> str:
         "",
     ]
     lines += table("Trained on other pictures", rows, "held out") + table("Trained on the gallery itself", rows, "own")
+    if "controls" in stored:
+        lines += table("Controls, trained on other pictures, one seed", stored["controls"]["rows"], "held out")
     for name, title in (
+        ("controls", "Controls, trained on the gallery itself, one seed"),
         ("variants", "Other settings of UDQ, trained on the gallery itself, one seed"),
         ("all regions", "All regions of the gallery trained on, one seed"),
         ("starts", "Starts and rotations of OPQ, trained on all regions of the gallery, two seeds"),
