@@ -13,11 +13,12 @@ from edge_claid.config import Settings
 from edge_claid.errors import MachineError
 from edge_claid.frames.letterbox import size_by_area, size_by_longer_side
 from edge_claid.models import NetworkFile
-from edge_claid.ops.cuda.decomposition_op import CudaDecomposition, RegionsOnDevice, TreesOnDevice
+from edge_claid.ops.cuda.decomposition_op import CudaDecomposition
 from edge_claid.ops.cuda.device import Device, DeviceArray, Recording
 from edge_claid.ops.cuda.encode_op import CudaCoder
 from edge_claid.ops.cuda.pool_op import MapPooling, MasksOfRegions, RegionsOfMaps
 from edge_claid.ops.cuda.preprocess_op import network_planes
+from edge_claid.ops.cuda.trees_on_device import RegionsOnDevice, TreesOnDevice
 
 log = logging.getLogger(__name__)
 

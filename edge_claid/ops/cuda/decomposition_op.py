@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from edge_claid.errors import BadImageError, MachineError, UsageError
 from edge_claid.ops.cuda.device import Device, DeviceArray
+from edge_claid.ops.cuda.trees_on_device import STATE, TOO_MANY_NODES, TREE_ARRAYS, TreesOnDevice
 from edge_claid.ops.reference.decomposition import check_request, high_energy_rank, visiting_order
 from edge_claid.ops.reference.region_tree import Tree
 
@@ -18,11 +18,10 @@ THREADS = 256
 TILE = 128
 GRAM_SHARED = TILE * (TILE + 2) * 2
 SCALARS_SHARED = 4 * 256 + 8
-NOT_FINITE, TOO_MANY_NODES = 1, 2
 MAX_NODES = 4096
 CAPACITY = 512  # nodes an image at first; an image with more is redone with room for them
 
-# struct Decomposition and struct ImageState of decomposition/arguments.h.
+# struct Decomposition of decomposition/arguments.h.
 _POINTERS = (
     "features", "center", "order", "energy", "inverse", "packed", "gram", "bits", "high", "states", "masks",
     "parents", "depths", "areas", "high_counts", "edges",
@@ -35,20 +34,6 @@ ARGUMENTS = np.dtype(
     [(name, np.uint64) for name in _POINTERS]
     + [("alpha", np.float64), ("tau1", np.float64)]
     + [(name, np.int32) for name in _NUMBERS]
-)
-# struct Selection of decomposition/regions.cuh.
-REGION_ARGUMENTS = np.dtype(
-    [
-        (name, np.uint64)
-        for name in ("states", "masks", "parents", "areas", "high_counts", "sizes", "kept", "kept_parents", "region_of")
-    ]
-    + [("boxes", np.uint64), ("counts", np.uint64), ("tau2", np.float64), ("merge_iou", np.float64)]
-    + [(name, np.int32) for name in ("images", "rows", "columns", "words", "capacity", "_end")]
-)
-STATE = np.dtype(
-    [("peak", np.uint32)]
-    + [(name, np.int32) for name in ("largest", "shift", "half", "threshold", "unit")]
-    + [("energy_threshold", np.uint32), ("status", np.int32), ("nodes", np.int32)]
 )
 
 
@@ -102,14 +87,14 @@ class CudaDecomposition:
         self._resources.close()
 
     def _give_room_back(self) -> None:
-        for name in _TREE:
+        for name in TREE_ARRAYS:
             if name in self._arrays:
                 self._arrays.pop(name).close()
 
     def _make_room(self, capacity: int) -> None:
         self._give_room_back()
         self._capacity = capacity
-        for name in _TREE:
+        for name in TREE_ARRAYS:
             shape = (self._images, capacity, self._words) if name == "masks" else (self._images, capacity)
             self._arrays[name] = self._device.empty(shape, np.uint32 if name == "masks" else np.int32)
 
@@ -202,90 +187,6 @@ class CudaDecomposition:
         values["tokens"], values["width"], values["stride"] = self._tokens, self._width, self._stride
         values["padded"], values["words"] = self._padded, self._words
         return values
-
-
-class TreesOnDevice:
-    """Trees of a batch, still on the device; valid until the next run with the same buffers.
-
-    arrays: masks (B, capacity, words) uint32 and parents, depths, areas, high_counts, edges (B, capacity) int32.
-    images: B. grid: (rows, columns) of the tokens.
-    """
-
-    def __init__(self, device: Device, arrays: dict[str, DeviceArray], images: int, grid: tuple[int, int]) -> None:
-        self._device, self.arrays, self.images, self._grid = device, arrays, images, grid
-
-    @cached_property
-    def states(self) -> np.ndarray:
-        """(B,) STATE, on the host; waits for the trees."""
-        return self._device.download(self.arrays["states"].part(0, self.images))
-
-    def too_large(self) -> bool:
-        """Whether a tree has more nodes than there was room for."""
-        return bool((self.states["status"] & TOO_MANY_NODES).any())
-
-    def download(self) -> list[Tree | BadImageError]:
-        """Every image's tree on the host; in place of one whose tokens are not finite stands the error."""
-        images = self.images
-        host = {name: self._device.download(self.arrays[name].part(0, images)) for name in _TREE}
-        return [self._tree(host, image) for image in range(images)]
-
-    def regions(
-        self, sizes: DeviceArray, tau2: float, merge_iou: float, room: RegionsOnDevice | None = None
-    ) -> RegionsOnDevice:
-        """Choose the regions and find their boxes, on the device (see regions/claid.py, kept_nodes).
-
-        sizes: (B, 2) int32, width and height of each picture. room: where they are written, for as many nodes as the
-        trees have room for; None makes it. The caller closes what is returned.
-        """
-        images, capacity = self.images, self.arrays["parents"].shape[1]
-        found = RegionsOnDevice(self._device, images, capacity) if room is None else room
-        arguments = np.zeros((), REGION_ARGUMENTS)
-        for name in ("states", "masks", "parents", "areas", "high_counts"):
-            arguments[name] = self.arrays[name].address
-        for name, array in found.arrays.items():
-            arguments[name] = array.address
-        arguments["sizes"], arguments["tau2"], arguments["merge_iou"] = sizes.address, tau2, merge_iou
-        arguments["images"], arguments["capacity"] = images, capacity
-        arguments["rows"], arguments["columns"] = self._grid
-        arguments["words"] = self.arrays["masks"].shape[2]
-        self._device.kernels("decomposition").launch("select_regions", arguments, (images,), THREADS, 16)
-        return found
-
-    def _tree(self, host: dict[str, np.ndarray], image: int) -> Tree | BadImageError:
-        if self.states["status"][image] & NOT_FINITE:
-            return BadImageError(
-                "tokens are not finite, or so large that their norm is not: check the network's output"
-            )
-        nodes, tokens = int(self.states["nodes"][image]), self._grid[0] * self._grid[1]
-        masks = host["masks"][image, :nodes].astype("<u4").view(np.uint8)[:, : -(-tokens // 8)]
-        small = {name: host[name][image, :nodes].copy() for name in _TREE if name != "masks"}
-        edges = small["edges"].astype(np.int64)
-        return Tree(masks.copy(), small["parents"], small["depths"], small["areas"], small["high_counts"], edges)
-
-
-class RegionsOnDevice:
-    """Regions of a batch on the device.
-
-    arrays: kept, kept_parents (B, capacity) int32, boxes (B, capacity, 4) float32 in pixels, counts (B,) int32.
-    """
-
-    def __init__(self, device: Device, images: int, capacity: int) -> None:
-        self.arrays: dict[str, DeviceArray] = {}
-        with contextlib.ExitStack() as opening:
-            for name in ("kept", "kept_parents", "region_of", "boxes", "counts"):
-                shape: tuple[int, ...] = (images,) if name == "counts" else (images, capacity)
-                shape = (*shape, 4) if name == "boxes" else shape
-                self.arrays[name] = device.empty(shape, np.float32 if name == "boxes" else np.int32)
-                opening.callback(self.arrays[name].close)
-            opening.pop_all()
-
-    def close(self) -> None:
-        """Give the memory back."""
-        for array in self.arrays.values():
-            array.close()
-
-
-_TREE = ("masks", "parents", "depths", "areas", "high_counts", "edges")
 
 
 def room_bytes(padded: int) -> int:

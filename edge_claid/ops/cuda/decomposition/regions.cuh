@@ -2,7 +2,7 @@
 #pragma once
 #include "arguments.h"
 
-// The layout is mirrored by REGION_ARGUMENTS in cuda/decomposition_op.py.
+// The layout is mirrored by REGION_ARGUMENTS in cuda/trees_on_device.py.
 struct Selection {
     const ImageState* states;  // (B)
     const uint32_t* masks;     // (B, capacity, words)
