@@ -77,29 +77,38 @@ class CodeScorer:
         self._scan.remove(images)
 
     def nearest_images(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        return self._scan.search(self._space.tables(queries), k, allowed, self._threads)[0].astype(np.int64)
+        return self._nearest(self._space.tables(queries), k, allowed)
 
     def region_scores(self, query: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
+        return self._region_scores(self._space.tables(query[None])[0], images)
+
+    def _nearest(self, tables: np.ndarray, k: int, allowed: np.ndarray | None) -> np.ndarray:
+        return self._scan.search(tables, k, allowed, self._threads)[0].astype(np.int64)
+
+    def _region_scores(self, table: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
         starts, stops = self._positions.starts[images], self._positions.starts[images + 1]
-        distances = self._scan.region_distances(self._space.tables(query[None])[0], starts, stops)
+        distances = self._scan.region_distances(table, starts, stops)
         norms = self._scan.region_distances(self._norm_table, starts, stops)
         cosines = (1.0 + norms - distances) / (2.0 * np.sqrt(np.maximum(norms, 1e-12)))
-        return np.split(np.minimum(cosines, 1.0), np.cumsum(stops - starts)[:-1])
+        cosines, ends = np.minimum(cosines, 1.0), np.cumsum(stops - starts)
+        return [cosines[start:stop] for start, stop in zip(ends - (stops - starts), ends, strict=True)]
 
     def scored(self, queries: np.ndarray) -> Scored:
-        return _CodeScored(self, queries)
+        return _CodeScored(self, self._space.tables(queries))
 
 
 class _CodeScored:
-    def __init__(self, scorer: CodeScorer, queries: np.ndarray) -> None:
-        self._scorer, self._queries = scorer, queries
+    """tables: look-up tables of the queries, made once."""
+
+    def __init__(self, scorer: CodeScorer, tables: np.ndarray) -> None:
+        self._scorer, self._tables = scorer, tables
 
     def nearest(self, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        return self._scorer.nearest_images(self._queries, k, allowed)
+        return self._scorer._nearest(self._tables, k, allowed)
 
     def image_scores(self, images: np.ndarray) -> np.ndarray:
-        each = zip(self._queries, images, strict=True)
-        return np.stack([image_scores(self._scorer.region_scores(query, own)) for query, own in each])
+        each = zip(self._tables, images, strict=True)
+        return np.stack([image_scores(self._scorer._region_scores(table, own)) for table, own in each])
 
 
 class FloatScorer:
@@ -162,6 +171,7 @@ class _FloatScored:
 def _best_three(scores: np.ndarray) -> np.ndarray:
     """``image_scores`` of one image for many queries: (R, Q) to (Q,) float64."""
     width = min(len(scores), len(BEST_WEIGHTS))
-    best = -np.sort(-np.partition(scores, len(scores) - width, axis=0)[len(scores) - width :], axis=0)
-    best = np.pad(best.astype(np.float64), ((0, len(BEST_WEIGHTS) - width), (0, 0)), mode="edge")
-    return (BEST_WEIGHTS / BEST_WEIGHTS.sum()) @ best
+    best = np.sort(np.partition(scores, len(scores) - width, axis=0)[len(scores) - width :], axis=0)[::-1]
+    weights = BEST_WEIGHTS[:width].copy()
+    weights[-1] += BEST_WEIGHTS[width:].sum()  # the last region counts for those that are missing
+    return (weights / weights.sum()) @ best.astype(np.float64)
