@@ -11,8 +11,8 @@ from recorded_tensorrt import STREAM, HostDevice, Recorded, at, recorded_flavour
 from small_network import save_map_network
 
 from edge_claid.errors import EngineError, UsageError
-from edge_claid.runners import OnnxRunner, Runner
 from edge_claid.ops.cuda.graph import CudaGraph
+from edge_claid.runners import OnnxRunner, Runner
 from edge_claid.runners.engine_file import ENGINE, MANIFEST
 from edge_claid.runners.tensorrt_runner import TensorrtRunner
 
