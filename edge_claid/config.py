@@ -102,7 +102,7 @@ class CodeSettings:
     """
 
     bytes: int = 16
-    width: int = 512
+    width: int = 256
     whitening: float = 0.5
     views: int = 64
     views_each: int = 4

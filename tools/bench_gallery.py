@@ -35,7 +35,7 @@ from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Described, Descriptors, Regions
 
-DIM, WIDTH, CODE_BYTES = 2192, 512, 16  # of the default pipeline
+DIM, WIDTH, CODE_BYTES = 2192, 256, 16  # of the default pipeline
 GRID = (32, 32)
 BATCH, REPEATS = 64, 40
 COPIED = 1000

@@ -26,7 +26,7 @@ _MEASURED_FROM = 20  # pictures
 # Rows, indexes and half-filled pages of a picture, beside what its regions take.
 _ROW_BYTES = 1_500
 # A code space: projection 2192 x 512, rotation 512 x 512 and codewords 256 x 512, float32, and a little.
-_SPACE_BYTES = 6_100_000
+_SPACE_BYTES = 2_800_000
 # Descriptors that wait lie in the file, and once more in the log when the code space takes their place.
 _WAITING_TWICE = 2.1
 # Left free for the write-ahead log and whatever else writes there: below it the run ends, with what it has stored.
