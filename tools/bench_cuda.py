@@ -4,7 +4,8 @@
 
 TOKENS.npz holds arrays of tokens (N, D), float16 or float32, one a picture, by any name ending in "_RxC" where R x C is
 the grid. Every figure stands beside its limit or a peer of the same run: the decomposition beside the CPU's on one
-thread, the scan beside the memory's bandwidth (a copy on the device) and a plain gather by torch.
+thread, the scan beside the memory's bandwidth (a copy on the device) and a plain gather by torch. Frames to hits, with
+the networks run by torch, are measured where the folder of TOKENS.npz holds what tools/gpu_check_data.py makes.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import contextlib
 import json
 import re
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_frames import frame_to_hits
 from results_file import FOLDER, environment
 
 from edge_claid.ops.cpu import decomposition_op as cpu_decomposition
@@ -249,8 +252,21 @@ def main() -> None:
     with PycudaDevice(cache_dir=arguments.cache) as device:
         figures = measured(device, read_tokens(arguments.tokens), arguments.rows, arguments.quick)
         figures |= {"gpu": device.name}
+        # What torch may spoil comes after all the rest is written.
+        arguments.out.write_text(json.dumps(environment() | figures, indent=1) + "\n")
+        rows = 5_000 if arguments.quick else 10_000_000
+        figures["frame_to_hits"] = whole_path(device, arguments.tokens.parent, rows, arguments.quick)
     arguments.out.write_text(json.dumps(environment() | figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
+
+
+def whole_path(device: Any, folder: Path, rows: int, quick: bool) -> dict[str, Any]:
+    """Frames to hits; a failure there is told and does not cost the other figures."""
+    try:
+        return frame_to_hits(device, folder, rows, quick)
+    except Exception as error:  # torch's and CUDA's errors have no class in common
+        traceback.print_exc()
+        return {"not run": f"{type(error).__name__}: {error}"}
 
 
 def measured(device: Any, tokens: dict[tuple[int, int], list[np.ndarray]], rows: int, quick: bool) -> dict[str, Any]:

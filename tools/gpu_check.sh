@@ -5,8 +5,9 @@
 #   tools/gpu_check.sh FOLDER [RESULTS]
 #
 # FOLDER comes from `python tools/gpu_check_data.py FOLDER` on a machine with the test data: wheels of PyCUDA, golden
-# tokens and tokens of pictures. RESULTS (default benchmarks/results) takes cuda.json and the log of each step. What a
-# step takes is bounded, eight minutes in all; a step that fails does not keep the others from running.
+# tokens, tokens of pictures, one picture and both networks as torch alone runs them. RESULTS (default
+# benchmarks/results) takes cuda.json and the log of each step. What a step takes is bounded, eight minutes in all; a
+# step that fails does not keep the others from running.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=$(realpath "$1")

@@ -1,8 +1,9 @@
 """Collect what tools/gpu_check.sh needs on a machine without a network: at most 60 MB.
 
-    python tools/gpu_check_data.py FOLDER [--data ../shared] [--pictures 40]
+    python tools/gpu_check_data.py FOLDER [--data ../shared] [--pictures 23]
 
-Wheels of PyCUDA, the golden tokens, and tokens of pictures of the development set by the default ViT, as float16.
+Wheels of PyCUDA, the golden tokens, and tokens of pictures of the development set by the default ViT, as float16. One
+picture's pixels, and both networks in a form that torch alone runs, at that picture's size. Needs torch.
 """
 
 from __future__ import annotations
@@ -12,18 +13,29 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
+from bench_frames import FILES
+from torch_network import StaticNetwork, static_network
 
+from edge_claid.config import Settings
+from edge_claid.frames.letterbox import size_by_area, size_by_longer_side
 from edge_claid.frames.reading import read_picture
+from edge_claid.models import NetworkFile, open_network
+from edge_claid.network_input import network_input
 from edge_claid.pipeline import Pipeline
+from edge_claid.records import Frame
+from edge_claid.runners.onnx_runner import OnnxRunner
 
 MOST_BYTES = 60_000_000
+# Mean over tokens or cells; weights in 8 bits cost the ViT about 0.0003 of it, halves less.
+LEAST_COSINE = 0.999
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
-    parser.add_argument("--pictures", type=int, default=40)
+    parser.add_argument("--pictures", type=int, default=23)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for name in ("gpu/wheels", "golden"):
@@ -32,6 +44,7 @@ def main() -> None:
         shutil.copytree(arguments.data / name, target)
     pictures = sorted((arguments.data / "data" / "dev" / "images").glob("*"))
     chosen = pictures[:: max(1, len(pictures) // arguments.pictures)][: arguments.pictures]
+    write_frame_and_networks(arguments.folder, read_picture(str(chosen[0])), Settings())
     arrays = {}
     with Pipeline.open() as pipeline:
         for path in chosen:
@@ -42,6 +55,45 @@ def main() -> None:
     print(f"{arguments.folder}: {len(arrays)} pictures, {size / 1e6:.1f} MB")
     if size > MOST_BYTES:
         raise SystemExit(f"that is more than {MOST_BYTES / 1e6:.0f} MB: take fewer --pictures")
+
+
+def write_frame_and_networks(folder: Path, frame: Frame, settings: Settings) -> dict[str, list[float]]:
+    """FILES of tools/bench_frames.py. The cosine of every output with the float32 ONNX's on this picture, by file.
+
+    Exits where one is less than LEAST_COSINE.
+    """
+    chosen = settings.networks
+    vit = open_network(chosen.vit, variant="fp32", layer=chosen.token_layer)
+    convolutional = open_network(chosen.descriptor)
+    longer = chosen.descriptor_side
+    if chosen.descriptor_growth:
+        longer = min(longer, round(max(frame.size) * chosen.descriptor_growth))
+    sizes = (
+        size_by_area(frame.size, chosen.vit_side, vit.input_multiple),
+        size_by_longer_side(frame.size, longer, convolutional.input_multiple),
+    )
+    np.save(folder / FILES[2], np.ascontiguousarray(frame.pixels))
+    cosines = {}
+    for name, file, (wide, high) in zip(FILES[:2], (vit, convolutional), sizes, strict=True):
+        static_network(file, (1, 3, high, wide), folder / name)
+        cosines[name] = cosines_with_onnx(folder / name, file, network_input(frame.pixels, (wide, high), file))
+        print(f"{name}: {wide}x{high}, cosine with ONNX Runtime {', '.join(f'{c:.5f}' for c in cosines[name])}")
+        if min(cosines[name]) < LEAST_COSINE:
+            raise SystemExit(f"{name} is not the network: a cosine is less than {LEAST_COSINE}")
+    return cosines
+
+
+def cosines_with_onnx(written: Path, file: NetworkFile, planes: np.ndarray) -> list[float]:
+    """Of each output, the mean over tokens or cells; torch computes in float32 on the weights as they are kept."""
+    with OnnxRunner(file.path, threads=1) as runner:
+        wanted = runner.run_all(planes)
+    found = StaticNetwork(written, "cpu", torch.float32)(torch.from_numpy(planes))
+    axis = 2 if file.output == "tokens" else 1
+    means = []
+    for a, b in zip(wanted, (one.numpy() for one in found), strict=True):
+        norms = np.linalg.norm(a, axis=axis) * np.linalg.norm(b, axis=axis)
+        means.append(float(np.mean((a * b).sum(axis=axis)[norms > 0] / norms[norms > 0])))
+    return means
 
 
 if __name__ == "__main__":

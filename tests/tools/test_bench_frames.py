@@ -1,0 +1,104 @@
+"""Frames to hits with networks run by torch: on the model of a GPU, in a process that has what a bare machine has."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_claid.config import Settings
+from edge_claid.frames.letterbox import resize
+from edge_claid.frames.reading import read_picture
+from edge_claid.records import Frame
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "samples" / "pictures" / "db_can_03.jpg"
+SIDES = {"vit_side": 140, "descriptor_side": 160}
+ON_A_BARE_MACHINE = """
+import json, sys
+from pathlib import Path
+import bench_frames
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        hidden = name.partition(".")[0] in bench_frames.NEVER_CALLED
+        return None if hidden else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+from dataclasses import replace
+from edge_claid.config import Settings
+from model_device import ModelDevice
+
+folder, plain = Path(sys.argv[1]), Settings()
+settings = replace(plain, networks=replace(plain.networks, **json.loads(sys.argv[2])))
+with ModelDevice(folder) as device:
+    row = bench_frames.frame_to_hits(device, folder, 600, True, "cpu", settings)
+left = [name for name in sys.modules if name.partition(".")[0] in bench_frames.NEVER_CALLED]
+print(json.dumps(row | {"left": left}))
+"""
+
+
+def test_one_picture_from_pixels_to_hits_by_torch(tmp_path):
+    pytest.importorskip("torch")
+    import gpu_check_data
+
+    sys.path.insert(0, str(ROOT / "tests" / "ops" / "cuda_model"))
+    from model_device import compiler
+
+    if compiler() is None:
+        pytest.skip("no C++ compiler to build the kernels for the model")
+    plain = Settings()
+    settings = replace(plain, networks=replace(plain.networks, **SIDES))
+    frame = Frame(resize(read_picture(str(SAMPLE)).pixels, (120, 160)))
+    cosines = gpu_check_data.write_frame_and_networks(tmp_path, frame, settings)
+    assert [len(one) for one in cosines.values()] == [1, 3]
+    assert min(min(one) for one in cosines.values()) > gpu_check_data.LEAST_COSINE
+    path = os.pathsep.join(str(ROOT / one) for one in (".", "tools", "tests/ops/cuda_model"))
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_BARE_MACHINE, str(tmp_path), json.dumps(SIDES)],
+        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert row["left"] == []
+    assert row["regions_identical_with_the_cpu"]
+    assert row["regions"] > 1
+    assert row["inputs"] == {"vit": [1, 3, 168, 126], "convolutional": [1, 3, 160, 128]}
+    assert set(row["where"]) == {"vit", "convolutional", "the rest"}
+
+
+def test_what_cannot_run_is_told(tmp_path):
+    import bench_frames
+
+    told = bench_frames.frame_to_hits(None, tmp_path, 10, True)["not run"]
+    assert "has no vit.npz, convolutional.npz, frame.npy" in told
+    for name in bench_frames.FILES:
+        (tmp_path / name).touch()
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        assert "no CUDA here" in bench_frames.frame_to_hits(None, tmp_path, 10, True)["not run"]
+
+
+def test_weights_and_operations_as_onnx_has_them():
+    torch = pytest.importorskip("torch")
+    import torch_network
+
+    rng = np.random.default_rng(4)
+    matrix = rng.standard_normal((300, 300)).astype(np.float32)
+    packed = torch_network._packed("w", matrix)
+    assert packed["w"].dtype == np.int8
+    np.testing.assert_allclose(torch_network._unpacked("w", packed), matrix, atol=np.abs(matrix).max() / 250)
+    # SAME_UPPER puts the odd pixel at the end: 4 wide, kernel 3, stride 2 sees pixels 0-2 and 2-4.
+    x, ones = torch.arange(4.0).reshape(1, 1, 1, 4), torch.ones(1, 1, 1, 3)
+    same = {"auto_pad": "SAME_UPPER", "strides": [1, 2]}
+    assert torch_network._run("Conv", [x, ones], same).flatten().tolist() == [3.0, 5.0]
+    cut = [np.array([1]), np.array([1 << 40]), np.array([3])]
+    assert torch_network._run("Slice", [x, *cut], {}).flatten().tolist() == [1.0, 2.0, 3.0]
