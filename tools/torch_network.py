@@ -134,24 +134,25 @@ class TorchNetwork:
     def run_into(self, planes: DeviceArray, outputs: list[DeviceArray]) -> None:
         self.outputs = outputs
         with self._on_stream():
+            # Made before anything is recorded: it asks the driver whose memory this is.
+            image, *results = (self._tensor(one) for one in (planes, *outputs))
             if self._network.where == "cpu":
-                self._compute(planes, outputs)
+                self._compute(image, results)
                 return
             addresses = [planes.address, *(one.address for one in outputs)]
             if addresses != self._recorded:
-                self._graph = torch.cuda.CUDAGraph()
+                self._recorded, self._graph = [], torch.cuda.CUDAGraph()
                 with torch.cuda.graph(self._graph):
-                    self._compute(planes, outputs)
+                    self._compute(image, results)
                 self._recorded = addresses
             self._graph.replay()
 
     def recordable(self, shape: tuple[int, ...]) -> bool:
         return False
 
-    def _compute(self, planes: DeviceArray, outputs: list[DeviceArray]) -> None:
-        found = self._network(self._tensor(planes).to(self._network.kind))
-        for values, output in zip(found, outputs, strict=True):
-            self._tensor(output).copy_(values)
+    def _compute(self, image: torch.Tensor, results: list[torch.Tensor]) -> None:
+        for values, result in zip(self._network(image.to(self._network.kind)), results, strict=True):
+            result.copy_(values)
 
     def _on_stream(self) -> contextlib.AbstractContextManager[Any]:
         if self._network.where == "cpu":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,3 +104,49 @@ def test_weights_and_operations_as_onnx_has_them():
     assert torch_network._run("Conv", [x, ones], same).flatten().tolist() == [3.0, 5.0]
     cut = [np.array([1]), np.array([1 << 40]), np.array([3])]
     assert torch_network._run("Slice", [x, *cut], {}).flatten().tolist() == [1.0, 2.0, 3.0]
+
+
+def test_launches_are_recorded_once_for_the_same_memory(monkeypatch):
+    """The CUDA calls are recorded here, not made: the order of a first frame, two more, and one of other memory."""
+    torch = pytest.importorskip("torch")
+    import torch_network
+
+    from edge_claid.ops.cuda.device import DeviceArray
+
+    calls = []
+
+    class Graph:
+        def replay(self):
+            calls.append("replay")
+
+    @contextlib.contextmanager
+    def entered(name):
+        calls.append(name)
+        yield
+
+    class Network:
+        where, shape, kind = "cuda", (1, 2), torch.float32
+
+        def __call__(self, image):
+            calls.append("network")
+            return [image * 2]
+
+    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda handle: f"stream {handle}")
+    monkeypatch.setattr(torch.cuda, "stream", entered)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: entered("record"))
+    kept = [np.array([[3, 4]], np.float32), np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32)]
+    planes, output, other = (DeviceArray(one.ctypes.data, one.shape, one.dtype) for one in kept)
+    tensors = {array.address: torch.from_numpy(one) for array, one in zip((planes, output, other), kept, strict=True)}
+    device = SimpleNamespace(stream=SimpleNamespace(handle=7), empty=lambda shape, kind: output)
+    network = torch_network.TorchNetwork(device, Network())
+    monkeypatch.setattr(network, "_tensor", lambda array: tensors[array.address])
+    assert network.run_all(planes) == [output]
+    np.testing.assert_array_equal(kept[1], [[6, 8]])
+    assert calls == ["stream 7", "network"]
+    for outputs in ([output], [output], [other]):
+        network.run_into(planes, outputs)
+    once = ["stream 7", "record", "network", "replay"]
+    assert calls[2:] == [*once, "stream 7", "replay", *once]
+    np.testing.assert_array_equal(kept[2], [[6, 8]])
+    assert not network.recordable((1, 2))
