@@ -115,7 +115,15 @@ async def watch(port: int, pid: int, clients: int, stalled: int, seconds: float)
 
 
 async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
+    for patience in range(200):
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
+            break
+        except ConnectionRefusedError:
+            # The port is told before the server listens.
+            if patience == 199:
+                raise
+            await asyncio.sleep(0.1)
     writer.write(REQUEST)
     await writer.drain()
     return reader, writer

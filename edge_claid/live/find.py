@@ -17,7 +17,8 @@ from edge_claid.live.look import Look
 from edge_claid.live.placing import Named, sightings_from_scores
 from edge_claid.live.threshold import Threshold
 
-# What takes a cohort's place where the gallery is empty: score and spread of cosines without the frame's mean.
+# A gallery of fewer pictures is no cohort. What takes its place: score and spread of cosines without the frame's mean.
+LEAST_COHORT = 20
 ALONE_SCORE, ALONE_SPREAD = 0.1, 0.03
 
 
@@ -76,6 +77,8 @@ class Finder:
             if looked is None:
                 return (rank - ALONE_SCORE) / ALONE_SPREAD
             cohort = looked.nearest(COHORT + SKIPPED + SPARE)
+        if cohort.image_ids.shape[1] < LEAST_COHORT:
+            return (rank - ALONE_SCORE) / ALONE_SPREAD
         own = self._judged[1]
         return np.stack([standing(scores[:, i], cohort, own[i]) for i in range(len(own))], axis=1)
 

@@ -68,6 +68,10 @@ class MadeUpPipeline:
             else:
                 yield described(int(frame.pixels.astype(np.int64).sum()), size=frame.size)
 
+    def described_views(self, pictures: Iterable[tuple[str, np.ndarray]], count: int) -> Iterator[np.ndarray | None]:
+        """None for each picture: views of what is made up tell nothing of a match."""
+        return (None for _ in pictures)
+
 
 class MadeUpSpace:
     """Codes are the first bytes of the descriptors, scaled; the space is its own width."""
