@@ -65,6 +65,7 @@ def measured(clients: int, stalled: int, seconds: float) -> dict[str, Any]:
 
 
 async def watch(port: int, pid: int, clients: int, stalled: int, seconds: float) -> dict[str, Any]:
+    await listening(port)
     before = memory_mb(pid), open_files(pid)
     idle = [await connected(port) for _ in range(stalled)]
     until = time.monotonic() + seconds
@@ -115,18 +116,26 @@ async def watch(port: int, pid: int, clients: int, stalled: int, seconds: float)
 
 
 async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    for patience in range(200):
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
-            break
-        except ConnectionRefusedError:
-            # The port is told before the server listens.
-            if patience == 199:
-                raise
-            await asyncio.sleep(0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
     writer.write(REQUEST)
     await writer.drain()
     return reader, writer
+
+
+async def listening(port: int) -> None:
+    """Wait for the server: it tells its port before it listens, and opens what it works with on the first picture."""
+    for patience in range(200):
+        with contextlib.suppress(ConnectionRefusedError):
+            reader, writer = await connected(port)
+            break
+        if patience == 199:
+            raise RuntimeError("the server does not listen")
+        await asyncio.sleep(0.1)
+    async for picture in messages(reader):
+        if picture:
+            break
+    writer.close()
+    await asyncio.sleep(1.0)
 
 
 async def messages(reader: asyncio.StreamReader) -> Any:
