@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from edge_claid.cli.enroll import measure
 from edge_claid.cli.gallery.recoding import pictures_behind
 from edge_claid.cli.printing import print_json
 from edge_claid.cli.progress import FileProgress
@@ -111,6 +112,7 @@ def _move(store: Gallery, tuned: TunedNetwork, settings: UdqSettings, present: S
     moved = replace(present, networks=replace(present.networks, descriptor=tuned.network.name))
     with _open_pipeline(moved) as pipeline, FileProgress("describing", lambda: info.images) as told:
         reencode(store, pictures_behind(store), pipeline, options, report=lambda done: told.advance(done.status))
+        measure(store, pipeline, replace(options, training=told.phase))
 
 
 def _lines(network: ZooEntry) -> str:

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_claid.cli.enroll import open_pipeline
+from edge_claid.cli.enroll import measure, open_pipeline
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath
 from edge_claid.cli.printing import print_json
 from edge_claid.cli.progress import FileProgress
 from edge_claid.codes.space import regions_needed
 from edge_claid.config import CodeSettings, load_settings
 from edge_claid.errors import GalleryError, UsageError
+from edge_claid.gallery.enroll import EnrollOptions
 from edge_claid.gallery.info import GalleryInfo
 from edge_claid.gallery.store import Gallery
 
 if TYPE_CHECKING:
-    from edge_claid.learn.udq import Progress
+    from edge_claid.learn.udq import Progress, UdqSettings
 
 app = typer.Typer(help="Learn from a gallery's own pictures, without labels (needs torch).", no_args_is_help=True)
 
@@ -53,32 +54,42 @@ def udq(
 
         finetune_gallery(gallery, code_bytes, refine, iterations, seed, dry_run, json, _tell_progress)
         return
-    from edge_claid.learn.gallery import learned_space
-    from edge_claid.learn.udq import UdqSettings, check_settings
+    from edge_claid.learn.udq import UdqSettings
 
-    codes = load_settings().codes
     with Gallery.open(gallery, "r" if dry_run else "rw") as store:
         info = store.info()
+        codes = load_settings().codes
         codes = replace(codes, bytes=code_bytes or info.code_bytes or codes.bytes)
         settings = UdqSettings(codes.bytes, refine, iterations, seed=seed)
-        check_settings(settings, codes.width)
-        _require_learnable(info, codes)
+        _require_learnable(info, codes, settings)
         plan = {"regions": info.regions, "bytes": codes.bytes, "refine": refine, "iterations": iterations}
         if dry_run:
             print_json({"learned": False, **plan}) if json else print(_sentence("would learn", info, codes.bytes))
             return
-        with open_pipeline() as pipeline:
-            store.require_pipeline(pipeline.id, pipeline.describe_settings)
-            space = learned_space(store, codes, settings, pipeline, _tell_progress)
-        with FileProgress("coding", lambda: info.images) as told:
-            store.adopt_space(space, advance=lambda images: _count(told, images))
+        space_id = _learn(store, codes, settings)
     if json:
-        print_json({"learned": True, **plan, "code_space": space.id})
+        print_json({"learned": True, **plan, "code_space": space_id})
     else:
-        print(f"{_sentence('learned', info, codes.bytes)}; new code space {space.id}")
+        print(f"{_sentence('learned', info, codes.bytes)}; new code space {space_id}")
 
 
-def _require_learnable(info: GalleryInfo, codes: CodeSettings) -> None:
+def _learn(store: Gallery, codes: CodeSettings, settings: UdqSettings) -> str:
+    """Learn, code all images in the new space, and measure how sure answers in it are; the id of the space."""
+    from edge_claid.learn.gallery import learned_space
+
+    with open_pipeline() as pipeline:
+        store.require_pipeline(pipeline.id, pipeline.describe_settings)
+        space = learned_space(store, codes, settings, pipeline, _tell_progress)
+        with FileProgress("coding", lambda: len(store)) as told:
+            store.adopt_space(space, advance=lambda images: _count(told, images))
+            measure(store, pipeline, EnrollOptions(training=told.phase))
+    return space.id
+
+
+def _require_learnable(info: GalleryInfo, codes: CodeSettings, settings: UdqSettings) -> None:
+    from edge_claid.learn.udq import check_settings
+
+    check_settings(settings, codes.width)
     if info.described_images < info.images:
         raise GalleryError(
             f"gallery {info.path}: {info.images - info.described_images} images have no stored descriptors to learn "

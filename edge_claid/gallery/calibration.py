@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
@@ -149,6 +150,11 @@ def store(gallery: Gallery, curves: Mapping[str, Calibration]) -> None:
     content = {"version": VERSION, **{kind: asdict(curve) for kind, curve in curves.items()}}
     with gallery.writing() as connection:
         identity.write_meta(connection, **{_META: json.dumps(content)})
+
+
+def forget(connection: sqlite3.Connection) -> None:
+    """Drop all curves, within a transaction: another pipeline gives other scores, whatever they are coded in."""
+    connection.execute("DELETE FROM meta WHERE key = ?", (_META,))
 
 
 def measured_with(gallery: Gallery, scored_by: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from edge_claid.errors import GalleryError
-from edge_claid.gallery import identity
+from edge_claid.gallery import calibration, identity
 from edge_claid.gallery.clips import file_of
 from edge_claid.gallery.enroll import Describer, EnrollOptions, enroll
 from edge_claid.gallery.outcome import Outcome, Summary
@@ -96,6 +96,7 @@ def _change_over(gallery: Gallery, beside: str) -> None:
         # Ids of the fresh gallery mean nothing here.
         run("UPDATE code_spaces SET newest = (SELECT max(id) FROM images)")
         meta = dict(run("SELECT key, value FROM fresh.meta").fetchall())
+        calibration.forget(connection)
         # Other notes name its roots by their ids there.
         identity.write_meta(connection, **{key: value for key, value in meta.items() if "." not in key})
     gallery.forget_space()

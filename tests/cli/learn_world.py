@@ -11,7 +11,7 @@ import os
 import signal
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,21 +33,34 @@ SETTINGS = "[codes]\nwidth = 16\nbytes = 4\nviews = 0\n"
 IMAGES, REGIONS = 130, 8
 
 
+DIRECTIONS = np.random.default_rng(7).normal(size=(40, DIM))
+
+
+class ViewingPipeline(MadeUpPipeline):
+    """A view of a picture is what the gallery holds of it, with a little noise."""
+
+    def described_views(self, pictures: Iterable[tuple[str, np.ndarray]], count: int) -> Iterator[np.ndarray | None]:
+        rng = np.random.default_rng(0)
+        for path, _ in pictures:
+            own = _image(int(Path(path).stem)).described.descriptors.values
+            noisy = own + rng.normal(0, 0.02, (1 + count, *own.shape)).astype(np.float32)
+            yield noisy / np.linalg.norm(noisy, axis=-1, keepdims=True)
+
+
 def make_gallery(path: Path, *, images: int = IMAGES, keep: bool = True, coded: bool = True) -> None:
     """Images whose regions lie near forty directions, coded by an ordinary training."""
-    directions = np.random.default_rng(7).normal(size=(40, DIM))
     with Gallery.open(path, "create") as gallery:
         gallery.bind(MadeUpPipeline().id, MadeUpPipeline().describe_settings, DIM, keep_descriptors=keep)
         register_root(gallery, str(path.parent), "photos")
-        gallery.add([_image(seed, directions) for seed in range(images)])
+        gallery.add([_image(seed) for seed in range(images)])
         if coded:
             settings = CodeSettings(width=16, bytes=4, views=0)
             gallery.adopt_space(train_space(gallery.descriptors(10**6), settings))
 
 
-def _image(seed: int, directions: np.ndarray) -> NewImage:
+def _image(seed: int) -> NewImage:
     rng = np.random.default_rng(seed)
-    values = directions[rng.integers(0, len(directions), REGIONS)] + 0.4 * rng.normal(size=(REGIONS, DIM))
+    values = DIRECTIONS[rng.integers(0, len(DIRECTIONS), REGIONS)] + 0.4 * rng.normal(size=(REGIONS, DIM))
     values = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
     return NewImage(
         1,
@@ -61,7 +74,7 @@ def _image(seed: int, directions: np.ndarray) -> NewImage:
 
 @contextmanager
 def open_made_up() -> Iterator[MadeUpPipeline]:
-    yield MadeUpPipeline()
+    yield ViewingPipeline()
 
 
 def at_moment(moment: str, act: Callable[[], None]) -> None:

@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -26,7 +27,8 @@ import edge_claid.cli.enroll as enroll_verb  # noqa: E402
 import edge_claid.cli.gallery as gallery_verbs  # noqa: E402
 import edge_claid.cli.gallery.recoding as gallery_recoding  # noqa: E402
 from edge_claid.errors import GalleryError, StorageError, UsageError  # noqa: E402
-from edge_claid.gallery import store  # noqa: E402
+from edge_claid.frames.reading import read_picture  # noqa: E402
+from edge_claid.gallery import calibration, store  # noqa: E402
 
 app = typer.Typer()
 app.command("enroll")(enroll_verb.enroll)
@@ -234,6 +236,37 @@ def test_verify_and_compact(shop: Shop) -> None:
     with pytest.raises(GalleryError, match="1 problem found") as found:
         shop.run("gallery", "verify", shop.gallery)
     assert found.value.exit_code == 8
+
+
+class ViewingPipeline(MadeUpPipeline):
+    """Views of a picture are what it describes, with a little noise."""
+
+    def described_views(self, pictures: Iterable[tuple[str, np.ndarray]], count: int) -> Iterator[np.ndarray | None]:
+        rng = np.random.default_rng(0)
+        for path, boxes in pictures:
+            (seen,) = self.describe_many([read_picture(path)])
+            assert np.array_equal(seen.regions.boxes, boxes)
+            noisy = seen.descriptors.values + rng.normal(0, 0.05, (1 + count, *seen.descriptors.values.shape))
+            yield (noisy / np.linalg.norm(noisy, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def test_reencode_measures_anew_how_sure_answers_are(shop: Shop) -> None:
+    for i in range(24):
+        shop.picture(f"{i}.png", i)
+    shop.pipeline = ViewingPipeline()
+    shop.enroll()
+    with store.Gallery.open(shop.gallery) as gallery:
+        before = calibration.stored(gallery, "search", "descriptors")
+    assert before is not None
+    shop.pipeline = ViewingPipeline("bb", {"network": "another"})
+    shop.run("gallery", "reencode", shop.gallery)
+    with store.Gallery.open(shop.gallery) as gallery:
+        assert calibration.stored(gallery, "search", "descriptors") is not None
+    assert len(shop.pipeline.frames_seen) > 24  # views of the other pipeline, not the curve of the first
+    shop.pipeline = MadeUpPipeline("cc", {"network": "a third"})  # gives no views
+    shop.run("gallery", "reencode", shop.gallery)
+    with store.Gallery.open(shop.gallery) as gallery:
+        assert calibration.stored(gallery, "search", "descriptors") is None
 
 
 def test_reencode(shop: Shop) -> None:

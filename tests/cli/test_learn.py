@@ -21,10 +21,14 @@ import learn_world
 from learn_world import IMAGES, REGIONS, SETTINGS, at_moment, make_gallery, open_made_up
 
 import edge_claid.cli.learn as learn_verb
+from edge_claid import ops
 from edge_claid.cli.app import app
 from edge_claid.errors import EdgeClaidError, GalleryError, UsageError
+from edge_claid.gallery import calibration
+from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.verify import verify
+from edge_claid.records import Descriptors
 
 EVERY_IMAGE = f"images {IMAGES}"
 
@@ -74,6 +78,18 @@ def test_a_gallery_adopts_what_was_learned(shop: Path, refine: str) -> None:
     with Gallery.open(shop) as gallery:
         codes = gallery.space.encode(gallery.descriptors(10**6).astype(np.float32))
     assert codes.tobytes() == after[1]
+
+
+def test_how_sure_answers_are_is_known_in_the_new_codes(shop: Path) -> None:
+    run(shop, "--iterations", 0)
+    with Gallery.open(shop) as gallery:
+        curve = calibration.stored(gallery, "search", "codes")
+        assert curve is not None
+        assert curve.measured
+        assert curve.space.startswith(gallery.space.id)
+        search = GallerySearch(gallery, ops.load("reference").code_scan)
+        (hit,) = search.query(Descriptors(gallery.descriptors(8)[:1].astype(np.float32)), 1)
+    assert 0 < hit.match < 1
 
 
 def test_code_length_stays_unless_another_is_asked_for(shop: Path) -> None:

@@ -28,6 +28,8 @@ from edge_claid.config import DescriptorSettings, load_settings  # noqa: E402
 from edge_claid.descriptors.pool import RegionPooling  # noqa: E402
 from edge_claid.errors import EdgeClaidError, GalleryError, MachineError, UsageError  # noqa: E402
 from edge_claid.frames.folder import PictureFiles  # noqa: E402
+from edge_claid.frames.reading import read_picture  # noqa: E402
+from edge_claid.gallery import calibration  # noqa: E402
 from edge_claid.gallery.enroll import EnrollOptions, enroll  # noqa: E402
 from edge_claid.gallery.store import Gallery  # noqa: E402
 from edge_claid.gallery.verify import verify  # noqa: E402
@@ -68,11 +70,18 @@ class SmallPipeline:
     def describe_many(self, frames):
         for frame in frames:
             regions = described(int(frame.pixels.astype(np.int64).sum()), REGIONS, frame.size).regions
-            maps = [values[0] for values in self._session.run(None, {"image": self.descriptor_input(frame)})]
-            feature_map = FeatureMap(maps[0], frame.size, tuple(maps[1:]))
-            yield Described(
-                regions, RegionPooling(DescriptorSettings(), pool_boxes).describe(feature_map, regions.boxes)
-            )
+            yield Described(regions, self._pooled(frame, regions.boxes))
+
+    def described_views(self, pictures, count):
+        for path, boxes in pictures:
+            frame = read_picture(path)
+            views = [replace(frame, pixels=frame.pixels // (1 + view)) for view in range(1 + count)]
+            yield np.stack([self._pooled(view, boxes).values for view in views])
+
+    def _pooled(self, frame, boxes):
+        maps = [values[0] for values in self._session.run(None, {"image": self.descriptor_input(frame)})]
+        feature_map = FeatureMap(maps[0], frame.size, tuple(maps[1:]))
+        return RegionPooling(DescriptorSettings(), pool_boxes).describe(feature_map, boxes)
 
 
 @pytest.fixture
@@ -126,6 +135,8 @@ def test_a_gallery_moves_to_a_network_of_its_own(shop: Path) -> None:
         "code_space": content(shop)[1], "settings": {"networks": {"descriptor": name}},
     }  # fmt: skip
     assert "step 4 of 4" in result.stderr
+    with Gallery.open(shop) as gallery:
+        assert calibration.stored(gallery, "search", "codes") is not None
     assert f'descriptor = "{name}"' in result.stderr
     assert content(shop)[::2] == (name, IMAGES)
     pictures = [cv2.imread(str(shop.parent / "photos" / f"{seed}.png"))[..., ::-1] for seed in (0, 7)]

@@ -36,6 +36,7 @@ def reencode(
         options = with_training(EnrollOptions(keep_descriptors=keep), code_bytes)
         tell = lambda outcome: tell_outcome(outcome, json)  # noqa: E731
         summary = run_reencoding(store, pictures_behind(store), pipeline, options, drop_missing, tell)
+        measure(store, pipeline, options)
     tell_summary(summary, json)
 
 
