@@ -40,9 +40,10 @@ from fuzz_samples import (
 
 from edge_claid.errors import BadImageError, EdgeClaidError
 from edge_claid.frames.exif import read_exif
+from edge_claid.frames.file_bytes import ReadLimits
 from edge_claid.frames.header import sniff
 from edge_claid.frames.key_frames import key_frames
-from edge_claid.frames.reading import ReadLimits, decode_picture
+from edge_claid.frames.reading import decode_picture
 from edge_claid.frames.video import VideoFile
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.verify import verify

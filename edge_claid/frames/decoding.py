@@ -16,7 +16,7 @@ import av.error
 import numpy as np
 
 from edge_claid.errors import BadImageError
-from edge_claid.frames.reading import ReadLimits, open_regular
+from edge_claid.frames.file_bytes import ReadLimits, open_regular
 
 # Demuxers of files that hold their pictures themselves: no playlists, no concatenations, no image patterns.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,h264,hevc,m4v"

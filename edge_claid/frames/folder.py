@@ -18,9 +18,10 @@ from hashlib import blake2b
 
 from edge_claid.errors import BadImageError
 from edge_claid.frames.exif import Exif, read_exif
+from edge_claid.frames.file_bytes import ReadLimits, open_regular, read_bytes
 from edge_claid.frames.header import Header, sniff
 from edge_claid.frames.key_frames import expected_frames, key_frames
-from edge_claid.frames.reading import ReadLimits, check_picture, decode_picture, open_regular, read_bytes
+from edge_claid.frames.reading import check_picture, decode_picture
 from edge_claid.frames.sidecars import sidecars
 from edge_claid.frames.video import VIDEO_SUFFIXES
 from edge_claid.records import Frame

@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_claid.errors import BadImageError
 from edge_claid.frames.decoding import decoded_frames, first_time, opened_video, upright_pixels
-from edge_claid.frames.reading import ReadLimits
+from edge_claid.frames.file_bytes import ReadLimits
 from edge_claid.records import Frame
 
 _FRAME = re.compile(r"(.+)#t=(\d+\.\d{3})", re.DOTALL)

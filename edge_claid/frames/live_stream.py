@@ -11,7 +11,7 @@ from edge_claid.capture.wire import Captured, End, Failure
 from edge_claid.errors import EdgeClaidError, MachineError, SourceLostError, UsageError
 from edge_claid.frames.address import Address
 from edge_claid.frames.capture_process import CaptureProcess
-from edge_claid.frames.reading import ReadLimits
+from edge_claid.frames.file_bytes import ReadLimits
 from edge_claid.records import Frame, SourceEvent, TimedFrame
 
 _ERRORS: dict[str, type[EdgeClaidError]] = {"lost": SourceLostError, "machine": MachineError, "usage": UsageError}

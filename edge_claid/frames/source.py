@@ -11,9 +11,9 @@ import os
 
 from edge_claid.errors import UsageError
 from edge_claid.frames.address import is_live, live_address, without_credentials
+from edge_claid.frames.file_bytes import ReadLimits
 from edge_claid.frames.folder import PictureFiles, globbed, single_file
 from edge_claid.frames.live_stream import LiveStream, Patience
-from edge_claid.frames.reading import ReadLimits
 from edge_claid.frames.stream import FileStream, Stream
 from edge_claid.frames.video import VIDEO_SUFFIXES, VideoFile
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_claid.errors import BadImageError
 from edge_claid.frames.decoding import decoded_frames, frame_rate, opened_video, upright_pixels
-from edge_claid.frames.reading import ReadLimits
+from edge_claid.frames.file_bytes import ReadLimits
 from edge_claid.records import Frame
 
 VIDEO_SUFFIXES = frozenset(

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from edge_claid.errors import BadImageError
+from edge_claid.frames.file_bytes import open_regular, read_bytes
 from edge_claid.frames.key_frames import split_frame_path
-from edge_claid.frames.reading import decode_picture, open_regular, read_bytes, read_picture
+from edge_claid.frames.reading import decode_picture, read_picture
 from edge_claid.gallery.clips import frame_digest
 from edge_claid.gallery.roots import all_roots
 from edge_claid.gallery.rows import ImageRow

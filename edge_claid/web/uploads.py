@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 from edge_claid.errors import BadImageError, UsageError
-from edge_claid.frames.reading import ReadLimits, decode_picture
+from edge_claid.frames.file_bytes import ReadLimits
+from edge_claid.frames.reading import decode_picture
 from edge_claid.records import Frame
 
 LIMITS = ReadLimits(pixels=50_000_000, bytes=32_000_000)

@@ -13,9 +13,10 @@ from PIL import Image
 from edge_claid.errors import BadImageError
 from edge_claid.frames import heic
 from edge_claid.frames.exif import read_exif
+from edge_claid.frames.file_bytes import ReadLimits
 from edge_claid.frames.folder import PictureFiles
 from edge_claid.frames.header import read_header
-from edge_claid.frames.reading import ReadLimits, decode_picture, read_picture
+from edge_claid.frames.reading import decode_picture, read_picture
 
 BOX = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 

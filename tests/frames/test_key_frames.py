@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from made_up_video import write_video
 
 from edge_claid.errors import BadImageError
+from edge_claid.frames.file_bytes import ReadLimits
 from edge_claid.frames.key_frames import expected_frames, key_frames
-from edge_claid.frames.reading import ReadLimits, read_picture
+from edge_claid.frames.reading import read_picture
 
 
 def times(path: Path, every: float, kept: bool = True) -> list[float]:

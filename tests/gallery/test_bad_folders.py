@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from made_up import MadeUpPipeline, MadeUpSpace, picture_bytes, write_picture
 
-from edge_claid.frames import open_source
-from edge_claid.frames import reading as reading_module
+from edge_claid.errors import BadImageError
+from edge_claid.frames import file_bytes, open_source
 from edge_claid.frames.folder import PictureFiles
 from edge_claid.gallery import roots as roots_module
 from edge_claid.gallery import survey as survey_module
@@ -100,7 +100,7 @@ def test_paths_longer_than_the_system_takes(shop: Shop) -> None:
 
 def test_a_file_that_grows_while_it_is_read(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_picture(shop.photos / "a.png", 1)
-    whole = reading_module.open_regular
+    whole = file_bytes.open_regular
 
     def growing(name: str):  # type: ignore[no-untyped-def]
         file = whole(name)
@@ -108,7 +108,7 @@ def test_a_file_that_grows_while_it_is_read(shop: Shop, monkeypatch: pytest.Monk
             more.write(b"more")
         return file
 
-    monkeypatch.setattr(reading_module, "open_regular", lambda name: _fstat_first(growing, whole, name, path))
+    monkeypatch.setattr(file_bytes, "open_regular", lambda name: _fstat_first(growing, whole, name, path))
     told = shop.enroll()
     assert (told["a.png"].status, told["a.png"].reason) == ("rejected", "changed while it was read")
     monkeypatch.undo()
@@ -182,7 +182,7 @@ def test_one_unreadable_file_is_rejected_and_many_in_a_row_are_a_lost_medium(sho
                     try:
                         raise OSError(errno.EIO, "Input/output error")
                     except OSError as error:
-                        raise reading_module.BadImageError(f"{file.path}: cannot be read (i/o error)") from error
+                        raise BadImageError(f"{file.path}: cannot be read (i/o error)") from error
                 return super().fetch(file)
 
         return Failing("stick", str(shop.photos))
