@@ -1,7 +1,8 @@
-"""TensorRT's Python interface as its documentation records it, over ONNX Runtime, and a device with the host's memory.
+"""TensorRT's Python interface as its bindings describe it, over ONNX Runtime, and a device with the host's memory.
 
-Nothing here is TensorRT: an "engine" is an ONNX file, run on the addresses that a runner sets. It shows that the runner
-calls the interface in the order and with the values that are documented; only a GPU shows that TensorRT agrees.
+Nothing here is TensorRT: an "engine" is an ONNX file, run on the addresses that a runner sets. Names and signatures are the
+real ones (see strict_tensorrt.py), what the calls do is recorded. It shows that the runner calls the interface in the order
+and with the values that are documented; only a GPU shows that TensorRT agrees.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from strict_tensorrt import StrictModule, version_of
 
 from edge_claid.ops.cuda.device import DeviceArray
 from edge_claid.runners.engine_file import ENGINE, MANIFEST, Manifest
@@ -84,6 +86,9 @@ class _Engine:
     def create_execution_context(self, config: Any = None) -> _Context:
         return _Context(self, config)
 
+    def create_runtime_config(self) -> SimpleNamespace:
+        return SimpleNamespace()
+
 
 class _Context:
     def __init__(self, engine: _Engine, config: Any) -> None:
@@ -118,25 +123,18 @@ class _Context:
         return True
 
 
-class _Logger:
-    Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3, VERBOSE=4)
-
-    def __init__(self) -> None:
-        pass
-
-
 class Recorded(SimpleNamespace):
-    """The module: what was deserialised is kept in `read`. answer: what deserialising gives instead of an engine."""
+    """What the module does: what was deserialised is kept in `read`. answer: what that gives instead of an engine."""
 
     def __init__(self, answer: Any = ...) -> None:
-        super().__init__(ILogger=_Logger, read=[], answer=answer)
+        super().__init__(read=[], answer=answer)
 
     def Runtime(self, logger: Any) -> Any:
         def deserialize_cuda_engine(content: bytes) -> Any:
             self.read.append(len(content))
             if self.answer is ...:
                 return _Engine(content)
-            logger.log(_Logger.Severity.ERROR, "the engine plan file is not compatible")
+            logger.log(logger.Severity.ERROR, "the engine plan file is not compatible")
             return self.answer
 
         return SimpleNamespace(deserialize_cuda_engine=deserialize_cuda_engine)
@@ -144,7 +142,8 @@ class Recorded(SimpleNamespace):
 
 def recorded_flavour(module: Recorded | None = None, name: str = "tensorrt", version: str = "10.3.0") -> Flavour:
     """A library of this name over the recorded interface."""
-    return Flavour(name, module or Recorded(), version, "12.6")
+    strict = StrictModule(version_of(name, version), module or Recorded())
+    return Flavour(name, strict, version, "12.6")
 
 
 def write_engine(folder: Path, onnx: Path, **changes: Any) -> Manifest:

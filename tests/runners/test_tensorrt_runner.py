@@ -64,7 +64,7 @@ def test_arrays_on_the_device_stay_there(folder, onnx):
         outputs = runner.run_all(given)
         assert [output.shape for output in outputs] == [expected.shape]
         np.testing.assert_array_equal(at(outputs[0]), expected)
-        assert runner._context.streams == [STREAM]
+        assert runner._context.played.streams == [STREAM]
         for array in (given, *outputs):
             array.close()
     assert not device.live
@@ -219,10 +219,10 @@ def test_launches_are_recorded_once_and_replayed(folder, onnx, monkeypatch):
             "cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphDestroy",
             "cuGraphLaunch",
         ]  # fmt: skip
-        assert len(runner._context.streams) == 2  # once to warm up, once recorded
+        assert len(runner._context.played.streams) == 2  # once to warm up, once recorded
         runner.run(planes())
         assert driver.calls[5:] == ["cuGraphLaunch"]
-        assert len(runner._context.streams) == 2
+        assert len(runner._context.played.streams) == 2
     assert driver.calls[-1] == "cuGraphExecDestroy"
     with OnnxRunner(onnx, threads=1) as reference:
         np.testing.assert_array_equal(first, reference.run(planes()))
