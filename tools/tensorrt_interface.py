@@ -2,11 +2,11 @@
 
     python tools/tensorrt_interface.py NAME=FILE… [--out tests/runners/tensorrt_interface.json]
 
-NAME is how the version is kept ("tensorrt 10.3.0"), FILE the compiled module of NVIDIA's bindings: `tensorrt.so` of a wheel
-`tensorrt-cu12-bindings`, unpacked, or `tensorrt_rtx.so`. Only names and signatures of what edge_claid uses are written, as
-the module tells them to `help()`; the bindings themselves are not in this repository. The libraries behind them, gigabytes
-that need a driver, are not needed: where they are missing, empty ones stand in while the module is imported, for which a C
-compiler must be there.
+NAME is how the version is kept ("tensorrt 10.3.0"), FILE the compiled module of NVIDIA's bindings: `tensorrt.so` of a
+wheel `tensorrt-cu12-bindings`, unpacked, or `tensorrt_rtx.so`. Only names and signatures of what edge_claid uses are
+written, as the module tells them to `help()`; the bindings themselves are not in this repository. The libraries behind
+them, gigabytes that need a driver, are not needed: where they are missing, empty ones stand in while the module is
+imported, for which a C compiler must be there.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ USED = {
     "ILogger.Severity": ["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"],
     "NetworkDefinitionCreationFlag": ["STRONGLY_TYPED"],
     "Builder": [
-        "__init__", "create_network", "create_builder_config", "create_optimization_profile", "build_serialized_network",
+        "__init__", "create_network", "create_builder_config", "create_optimization_profile",
+        "build_serialized_network",
     ],
+    "INetworkDefinition": [],
     "OnnxParser": ["__init__", "parse", "num_errors", "get_error"],
     "ParserError": ["desc", "node_operator", "node_name"],
     "IBuilderConfig": [

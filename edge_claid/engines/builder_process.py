@@ -74,14 +74,16 @@ def build(request: Request, tell: Callable[[dict[str, Any]], None]) -> None:
         return True
 
     logger = library.logger(told)
-    builder = library.module.Builder(logger)
+    builder = library.builder(logger, lambda: _bracketed(complaints))
     network = library.network(builder)
     parser = _parsed(library, network, logger, Path(request.onnx), complaints)
     config = builder.create_builder_config()
     library.set_targets(config, request.targets)
     library.set_limits(config, request.workspace_bytes)
-    config.add_optimization_profile(_profile(builder, request))
+    if config.add_optimization_profile(_profile(builder, request)) < 0:
+        raise BuildError(f"the graph does not take the shapes {request.shapes}{_bracketed(complaints)}")
     timings = library.use_timing_cache(config, _read(request.timing_cache))
+    complaints.clear()  # of timings that were of no use
     monitor = library.use_progress(config, progress)
     try:
         engine = library.serialised(builder, network, config)
@@ -124,6 +126,10 @@ def _profile(builder: Any, request: Request) -> Any:
 
 def _reason(complaints: list[str]) -> str:
     return " ".join(complaints[0].split())[:300] if complaints else ""
+
+
+def _bracketed(complaints: list[str]) -> str:
+    return f" ({_reason(complaints)})" if complaints else ""
 
 
 def _read(path: str) -> bytes:

@@ -49,6 +49,22 @@ class Flavour:
 
         return Told(self.module)
 
+    def builder(self, logger: Any, why: Callable[[], str]) -> Any:
+        """A builder. why: the reason that the logger was told, in brackets. Raises MachineError, see ``runtime``."""
+        return self._started(self.module.Builder, logger, why)
+
+    def runtime(self, logger: Any, why: Callable[[], str]) -> Any:
+        """A runtime. Raises MachineError where the library does not start: it finds no GPU, or a driver too old."""
+        return self._started(self.module.Runtime, logger, why)
+
+    def _started(self, kind: Callable[[Any], Any], logger: Any, why: Callable[[], str]) -> Any:
+        try:
+            return kind(logger)
+        except TypeError as error:  # what the bindings make of a library that gives nothing
+            raise MachineError(
+                f"{self.name} {self.version} does not start here{why()}: run `edge-claid doctor`"
+            ) from error
+
     def network(self, builder: Any) -> Any:
         """An empty network whose precisions are those of the graph."""
         flags = self.module.NetworkDefinitionCreationFlag
@@ -112,8 +128,9 @@ class Flavour:
                 parent, steps = self.steps.get(phase, (None, 0))
                 monitor(phase, parent, steps, steps)
 
-        config.progress_monitor = Told(self.module)
-        return config.progress_monitor
+        told = Told(self.module)
+        config.progress_monitor = told
+        return told
 
     def serialised(self, builder: Any, network: Any, config: Any) -> bytes:
         """The engine. Raises BuildError where the library gives none."""

@@ -129,7 +129,6 @@ class TensorrtRunner:
     # -- inside
 
     def _load(self, content: bytes, manifest: Manifest) -> None:
-        module = self._library.module
         self._complaints.clear()
 
         def told(severity: str, message: str) -> None:
@@ -138,7 +137,7 @@ class TensorrtRunner:
 
         self._logger = self._library.logger(told)
         # Some versions answer a foreign engine with None and nothing else.
-        self._engine = module.Runtime(self._logger).deserialize_cuda_engine(content)
+        self._engine = self._library.runtime(self._logger, self._why).deserialize_cuda_engine(content)
         if self._engine is None:
             raise EngineError(f"{self._folder} cannot be loaded{self._why()}: run `{manifest.rebuild}`")
         self._context = self._library.context(self._engine, graph=self._graph)

@@ -1,8 +1,8 @@
 """TensorRT's Python interface as its bindings describe it, over ONNX Runtime, and a device with the host's memory.
 
-Nothing here is TensorRT: an "engine" is an ONNX file, run on the addresses that a runner sets. Names and signatures are the
-real ones (see strict_tensorrt.py), what the calls do is recorded. It shows that the runner calls the interface in the order
-and with the values that are documented; only a GPU shows that TensorRT agrees.
+Nothing here is TensorRT: an "engine" is an ONNX file, run on the addresses that a runner sets. Names and signatures are
+the real ones (see strict_tensorrt.py), what the calls do is recorded. It shows that the runner calls the interface in
+the order and with the values that are documented; only a GPU shows that TensorRT agrees.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Recorded objects behind the names and signatures that TensorRT's own classes have.
 
 `tensorrt_interface.json` tells, for several versions, what NVIDIA's bindings say of themselves
-(`tools/tensorrt_interface.py`). A name that a version lacks is missing here too, and a call that its bindings would refuse
-is refused with their error, TypeError. What the calls then do is recorded, not TensorRT.
+(`tools/tensorrt_interface.py`). A name that a version lacks is missing here too, and a call that its bindings would
+refuse is refused with their error, TypeError. What the calls then do is recorded, not TensorRT.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TABLES: dict[str, dict[str, dict[str, Any]]] = json.loads(
-    Path(__file__).with_name("tensorrt_interface.json").read_text()
-)
+Table = dict[str, dict[str, Any]]
+TABLES: dict[str, Table] = json.loads(Path(__file__).with_name("tensorrt_interface.json").read_text())
 # What Python code derives from; every other class is only made or given.
 _DERIVED = ("ILogger", "IProgressMonitor")
 # Of the bindings' names for what a parser gives.
@@ -67,7 +66,7 @@ class StrictModule:
 class Strict:
     """An object of a real class: only its names, and only calls it would take."""
 
-    def __init__(self, played: Any, real_name: str, table: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, played: Any, real_name: str, table: Table) -> None:
         self.__dict__.update(played=played, real_name=real_name, _table=table)
 
     def __getattr__(self, name: str) -> Any:
@@ -93,7 +92,7 @@ class Strict:
         return self._table[self.real_name][name]
 
 
-def wrapped(value: Any, real_name: str, table: dict[str, dict[str, Any]]) -> Any:
+def wrapped(value: Any, real_name: str, table: Table) -> Any:
     """As the bindings hand it out; None stays None, as they give where a library refuses."""
     if value is None or real_name not in table:
         return value

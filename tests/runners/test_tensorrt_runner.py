@@ -10,7 +10,7 @@ import pytest
 from recorded_tensorrt import STREAM, HostDevice, Recorded, at, recorded_flavour, write_engine
 from small_network import save_map_network
 
-from edge_claid.errors import EngineError, UsageError
+from edge_claid.errors import EngineError, MachineError, UsageError
 from edge_claid.ops.cuda.graph import CudaGraph
 from edge_claid.runners import OnnxRunner, Runner
 from edge_claid.runners.engine_file import ENGINE, MANIFEST
@@ -235,3 +235,54 @@ def test_a_recording_that_fails_is_told(failing):
         pass
     assert caught.value.exit_code == 3
     assert "cuGraphLaunch" not in driver.calls
+
+
+def test_a_library_that_does_not_start_is_told(folder):
+    """The bindings answer with TypeError where the library gives no runtime: no GPU, or a driver too old."""
+
+    def refuse(logger):
+        logger.log(logger.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    module = Recorded()
+    module.Runtime = refuse
+    with pytest.raises(MachineError, match=r"tensorrt 10\.3\.0 does not start here \(CUDA.*35\): run .*doctor"):
+        open_and_close(folder, library=recorded_flavour(module))
+
+
+@pytest.mark.parametrize("version", ["10.3.0", "10.13.3.9", "11.4.0"])
+def test_every_version_takes_the_calls_of_the_runner(tmp_path, onnx, version):
+    write_engine(tmp_path / "engine", onnx, version=version)
+    with opened(tmp_path / "engine", library=recorded_flavour(version=version)) as runner:
+        found = runner.run(planes())
+    with OnnxRunner(onnx, threads=1) as reference:
+        np.testing.assert_array_equal(found, reference.run(planes()))
+
+
+def test_tensorrt_for_rtx_records_its_own_launches(tmp_path, onnx):
+    library = recorded_flavour(name="tensorrt-rtx", version="1.7.1.116")
+    write_engine(tmp_path / "engine", onnx, flavour="tensorrt-rtx", version="1.7.1.116")
+    with opened(tmp_path / "engine", library=library, graph=True) as runner:
+        runner.run(planes())
+        assert runner._context.played.config.cuda_graph_strategy.name == "WHOLE_GRAPH_CAPTURE"
+        assert len(runner._context.played.streams) == 1
+        assert not runner.recordable
+
+
+def test_what_the_bindings_refuse_is_refused_here(folder):
+    with opened(folder) as runner:
+        context, engine = runner._context, runner._engine
+        for call in (
+            lambda: context.execute_async_v3(1.5),
+            lambda: context.execute_async_v3(stream=1),
+            lambda: context.set_tensor_address("image", None),
+            lambda: context.set_input_shape("image", 3),
+            lambda: engine.create_execution_context(object()),
+            lambda: engine.get_tensor_name(),
+        ):
+            with pytest.raises(TypeError, match="incompatible function arguments"):
+                call()
+        with pytest.raises(AttributeError, match="create_runtime_config"):
+            engine.create_runtime_config()  # 10.3 has none
+        with pytest.raises(AttributeError, match="execute_v2"):
+            context.execute_v2([])
