@@ -12,7 +12,7 @@ import os
 import sqlite3
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from edge_claid.errors import GalleryError, StorageError, UsageError
@@ -242,24 +242,35 @@ def _lay_out(connection: Connection) -> None:
 
 def _check_layout(connection: Connection, path: str, mode: str) -> None:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != schema.APPLICATION_ID:
         if _is_blank(connection):
             raise GalleryError(f"{path} is no gallery: it is empty, its making was cut short; enrol into it again")
         raise GalleryError(f"{path} is an SQLite database of another program, no gallery; name another file")
+    version, wrong = _held_against(connection, schema.foreign)
     if version > schema.VERSION:
         newest = f"layout {version}, this program knows up to {schema.VERSION}"
         raise GalleryError(f"gallery {path} was made by a newer edge-claid ({newest}); update edge-claid")
-    wrong = schema.foreign(connection)
-    if version < schema.VERSION and not wrong:
+    if version < (schema.READABLE if mode == "r" else schema.VERSION) and not wrong:
         _migrate(connection, path, mode)
-    wrong = wrong or schema.differences(connection)
+    wrong = wrong or _held_against(connection, schema.differences)[1]
     if wrong:
         raise GalleryError(f"gallery {path} is damaged: {'; '.join(wrong[:3])}")
 
 
+def _held_against(
+    connection: Connection, check: Callable[[sqlite3.Connection, int], list[str]]
+) -> tuple[int, list[str]]:
+    """The layout's version, and what a check of the tables against it finds; another process may just renew it."""
+    connection.execute("BEGIN")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        return version, check(connection, version)
+    finally:
+        connection.execute("ROLLBACK")
+
+
 def _migrate(connection: Connection, path: str, mode: str) -> None:
-    """Bring an older layout to the present one; done by a reader too, where it may write."""
+    """Bring an older layout to the present one; done by a reader of one it cannot read too, where it may write."""
     if mode == "r":
         try:
             medium.require_writable(path)

@@ -10,7 +10,7 @@ import math
 import sqlite3
 from dataclasses import dataclass
 
-from edge_claid.gallery import identity
+from edge_claid.gallery import identity, stored_space
 from edge_claid.gallery.open_file import OpenFile
 
 TRAINED_ON = 40_000  # regions a code space is trained on at most
@@ -42,7 +42,7 @@ class Drift:
 
 def read_drift(connection: sqlite3.Connection) -> Drift | None:
     """The drift, or None where there is no code space, no new image, or nothing was measured. In a read transaction."""
-    space = connection.execute("SELECT error, newest FROM code_spaces WHERE active = 1").fetchone()
+    space = stored_space.measured(connection)
     if space is None or not isinstance(space[0], float) or not space[0] > 0:
         return None
     at_training, last = space[0], space[1] or 0

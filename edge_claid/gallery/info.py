@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from edge_claid.gallery import identity
+from edge_claid.gallery import identity, stored_space
 from edge_claid.gallery.drift import Drift, read_drift
 from edge_claid.gallery.rows import name_from_bytes
 
@@ -39,7 +39,7 @@ def read_info(connection: sqlite3.Connection, path: str) -> GalleryInfo:
     meta = identity.read_meta(connection)
     counts = "SELECT count(*), coalesce(sum(regions), 0), count(DISTINCT label) FROM images WHERE displaced = 0"
     images, regions, labels = connection.execute(counts).fetchone()
-    space = connection.execute("SELECT identity FROM code_spaces WHERE active = 1").fetchone()
+    space = stored_space.active(connection)
     sample = "SELECT length(c.content) / i.regions FROM codes c JOIN images i ON i.id = c.image LIMIT 1"
     code_bytes = connection.execute(sample).fetchone()
     roots = [name_from_bytes(row[0]) for row in connection.execute("SELECT name FROM roots ORDER BY id")]
@@ -51,7 +51,7 @@ def read_info(connection: sqlite3.Connection, path: str) -> GalleryInfo:
         roots=roots,
         pipeline_id=meta.get("pipeline_id"),
         describe_settings=identity.settings_from_meta(meta),
-        code_space=space[0] if space else None,
+        code_space=space[1] if space else None,
         code_bytes=code_bytes[0] if code_bytes else None,
         described_images=connection.execute("SELECT count(*) FROM descriptors").fetchone()[0],
         keep_descriptors=meta.get("keep_descriptors") == "1",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge_claid.errors import GalleryError, UsageError
-from edge_claid.gallery import identity
+from edge_claid.gallery import identity, stored_space
 from edge_claid.gallery.batch import Space, write_codes
 from edge_claid.gallery.merge_roots import Places
 from edge_claid.gallery.recode import recode
@@ -140,6 +140,7 @@ class _Merge:
         if fresh:
             # Its own images are what this code book was trained on.
             self._ours.execute("UPDATE code_spaces SET newest = (SELECT max(id) FROM images)")
+            stored_space.seal(self._ours)
         return outcomes, self._summary
 
     def _settle_identity(self) -> None:
@@ -163,8 +164,7 @@ class _Merge:
             if empty:
                 error = self._theirs.execute("SELECT error FROM code_spaces WHERE active = 1").fetchone()
                 self._ours.execute("UPDATE code_spaces SET error = ?", error)
-        active = self._ours.execute("SELECT id FROM code_spaces WHERE active = 1").fetchone()
-        space = self._into.space
+        active, space = stored_space.active(self._ours), self._into.space
         self._space: tuple[int, Space] | None = None if active is None or space is None else (active[0], space)
         self._copies_codes = space is not None and theirs is not None and theirs.id == space.id
         self._summary.recoded = space is not None and not self._copies_codes

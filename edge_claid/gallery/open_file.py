@@ -48,7 +48,8 @@ class OpenFile:
                 yield self._connection
             finally:
                 if not nested and self._connection.in_transaction:
-                    self._connection.execute("COMMIT")
+                    # A commit would fail by a damaged page that was met, also where its reader had another way.
+                    self._connection.execute("ROLLBACK")
             if not nested and self._connection.watch.frozen:
                 # Without locks it may have been changed while it was read.
                 self._connection.watch.require_same()

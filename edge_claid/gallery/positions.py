@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_claid.errors import GalleryError
-from edge_claid.gallery import identity
+from edge_claid.gallery import identity, stored_space
 from edge_claid.gallery.rows import boxes_from_bytes
 
 ROWS_AT_ONCE = 4096  # images; bounds what opening needs beside the codes themselves
@@ -148,8 +148,7 @@ def read_origin(connection: sqlite3.Connection) -> Origin:
     width = meta.get("descriptor_dim", "0")
     if not width.isdecimal() or len(width) > 6:
         raise GalleryError(f"descriptors of {width[:20]!r} dimensions")
-    space = connection.execute("SELECT id, identity FROM code_spaces WHERE active = 1").fetchone()
-    return Origin(meta.get("pipeline_id"), int(width), space)
+    return Origin(meta.get("pipeline_id"), int(width), stored_space.active(connection))
 
 
 def _portions(image_ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from edge_claid.errors import GalleryError
-from edge_claid.gallery import identity
+from edge_claid.gallery import identity, stored_space
 from edge_claid.gallery.batch import Space, write_codes
 from edge_claid.gallery.open_file import OpenFile
 from edge_claid.gallery.rows import checksum, matrix_from_bytes
@@ -53,6 +53,7 @@ def recode(
         "UPDATE code_spaces SET newest = (SELECT max(id) FROM images), error = (SELECT sum(c.residual * i.regions)"
         " / sum(i.regions) FROM codes c JOIN images i ON i.id = c.image WHERE c.residual IS NOT NULL)"
     )
+    stored_space.seal(connection)
     if keep_descriptors is not None:
         identity.write_meta(connection, keep_descriptors="1" if keep_descriptors else "0")
     if identity.read_meta(connection).get("keep_descriptors") != "1":

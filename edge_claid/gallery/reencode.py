@@ -21,6 +21,7 @@ from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.survey import FileSource
 
 _CONTENT = ("codes", "descriptors", "masks", "regions")
+_SPACES = ("code_spaces", "space_copies")
 
 
 def enrolled_files(gallery: Gallery) -> list[tuple[Root, list[str]]]:
@@ -78,10 +79,11 @@ def _change_over(gallery: Gallery, beside: str) -> None:
     uri = "file:" + quote(os.fsencode(os.path.abspath(beside))) + "?mode=ro"
     with gallery.attached(uri, "fresh"), gallery.writing() as connection:
         run = connection.execute
-        for table in (*_CONTENT, "code_spaces"):
+        for table in (*_CONTENT, *reversed(_SPACES)):
             run(f"DELETE FROM {table}")
         run("DELETE FROM images WHERE hash NOT IN (SELECT hash FROM fresh.images)")
-        run("INSERT INTO code_spaces SELECT * FROM fresh.code_spaces")
+        for table in _SPACES:
+            run(f"INSERT INTO {table} SELECT * FROM fresh.{table}")
         for table, columns in (
             ("regions", "t.boxes, t.tree, t.checksum"),
             ("masks", "t.rows, t.columns, t.packed, t.checksum"),
@@ -94,7 +96,8 @@ def _change_over(gallery: Gallery, beside: str) -> None:
             )
         run("UPDATE images SET regions = (SELECT f.regions FROM fresh.images f WHERE f.hash = images.hash)")
         # Ids of the fresh gallery mean nothing here.
-        run("UPDATE code_spaces SET newest = (SELECT max(id) FROM images)")
+        for table in _SPACES:
+            run(f"UPDATE {table} SET newest = (SELECT max(id) FROM images)")
         meta = dict(run("SELECT key, value FROM fresh.meta").fetchall())
         calibration.forget(connection)
         # Other notes name its roots by their ids there.

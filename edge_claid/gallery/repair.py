@@ -46,12 +46,14 @@ class Repaired:
     """images: in the repaired gallery. mended: every image that was not whole. damaged: where the old file lies.
 
     lost_space: the code space was damaged; the images are searched by their descriptors until `retrain`.
+    restored_space: it was damaged and is as it was, from its copy.
     """
 
     images: int
     mended: list[Mended]
     damaged: str
     lost_space: bool
+    restored_space: bool
 
 
 def repair(path: str, *, wait_seconds: float = 30.0, read_space: Callable[[bytes], Space] | None = None) -> Repaired:
@@ -78,16 +80,16 @@ def repair(path: str, *, wait_seconds: float = 30.0, read_space: Callable[[bytes
             _held(path, wait_seconds),
             Gallery.open(beside, "create", read_space=read_space) as fresh,
         ):
-            mended, lost_space = _mend(path, fresh)
+            mended, found = _mend(path, fresh)
             images = len(fresh)
         damaged = put_in_place(beside, path, keep_as=path + ".damaged")
     except BaseException:
         remove_database(beside)
         raise
-    return Repaired(images, mended, damaged, lost_space)
+    return Repaired(images, mended, damaged, found.was_coded and found.space_row is None, found.copied)
 
 
-def _mend(path: str, fresh: Gallery) -> tuple[list[Mended], bool]:
+def _mend(path: str, fresh: Gallery) -> tuple[list[Mended], Salvage]:
     found = salvage(path, fresh)
     mended = [_lost(found, image_id) for image_id in sorted(_entries_lost(found))]
     if found.space_row is None:
@@ -110,7 +112,7 @@ def _mend(path: str, fresh: Gallery) -> tuple[list[Mended], bool]:
         raise GalleryError(
             f"gallery {path}: no image in it is whole any more, nothing was changed; enrol the pictures anew"
         )
-    return mended, found.was_coded and found.space_row is None
+    return mended, found
 
 
 def _entries_lost(found: Salvage) -> set[int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edge_claid.errors import EdgeClaidError, GalleryError
-from edge_claid.gallery import identity
+from edge_claid.gallery import identity, stored_space
 from edge_claid.gallery.batch import Space
 from edge_claid.gallery.pages import Pages, Value
 from edge_claid.gallery.rows import MOST_REGIONS, checksum, name_from_bytes
@@ -27,9 +27,11 @@ _SHAPES: dict[str, tuple[object, ...]] = {
     "descriptors": (None, bytes, int),
     "code_spaces": (None, str, bytes, int, int, _NUMBER, int | None),
     "codes": (None, int, bytes, int, _NUMBER),
+    "space_copies": (None, bytes, str, int, _NUMBER, int | None),
 }
 # Rows written before these columns came end before them.
 _SHORTEST = {"code_spaces": 5, "codes": 4}
+_HEADS = ("roots", "images", "code_spaces", "space_copies")
 _CONTENT = ("regions", "masks", "descriptors", "codes")
 
 
@@ -38,7 +40,7 @@ class Salvage:
     """What was found. names: path of each image that an index knows. reasons: image id to what was wrong with it.
 
     images: ids whose entry was sound. space_row: id of the active code space, None where none is sound.
-    was_coded: there were codes.
+    copied: it is the copy's, the first one being damaged. was_coded: there were codes.
     """
 
     meta: dict[str, str] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class Salvage:
     reasons: dict[int, list[str]] = field(default_factory=dict)
     content_ids: set[int] = field(default_factory=set)
     space_row: int | None = None
+    copied: bool = False
     was_coded: bool = False
 
     def blame(self, image_id: int, reason: str) -> None:
@@ -69,7 +72,7 @@ def salvage(path: str, into: Gallery) -> Salvage:
                 "or enrol the pictures into a new gallery"
             )
         _write(into, lambda run: identity.write_meta(run, **found.meta))
-        heads = [(table, row) for table, row in _rows(pages) if table in ("roots", "images", "code_spaces")]
+        heads = [(table, row) for table, row in _rows(pages) if table in _HEADS]
         _write(into, lambda run: _write_heads(run, heads, found, into.space_reader))
         content = ((table, row) for table, row in _rows(pages) if table in _CONTENT)
         for some in _by(_AT_ONCE, content):
@@ -128,12 +131,27 @@ def _write_heads(
     for table, row in rows:
         if table == "roots":
             connection.execute("INSERT OR IGNORE INTO roots VALUES (?,?,?,?)", row)
-        elif table == "code_spaces" and row[4] == 1 and _is_sound_space(row, read_space):
-            connection.execute("INSERT OR IGNORE INTO code_spaces VALUES (?,?,?,?,?,?,?)", row)
-            found.space_row = int(row[0])  # type: ignore[arg-type]
+    _write_space(connection, rows, found, read_space)
     for table, row in rows:
         if table == "images":
             _write_image(connection, row, found)
+
+
+def _write_space(
+    connection: sqlite3.Connection,
+    rows: list[tuple[str, tuple[Value, ...]]],
+    found: Salvage,
+    read_space: Callable[[bytes], Space],
+) -> None:
+    """The active code space, from its copy where it is damaged itself; and a new copy of it."""
+    stored = [row for table, row in rows if table == "code_spaces" and row[4] == 1]
+    copies = [(row[0], row[2], row[1], row[3], 1, *row[4:]) for table, row in rows if table == "space_copies"]
+    for row in (*stored, *copies):
+        if _is_sound_space(row, read_space):
+            connection.execute("INSERT INTO code_spaces VALUES (?,?,?,?,?,?,?)", row)
+            stored_space.seal(connection)
+            found.space_row, found.copied = int(row[0]), row not in stored  # type: ignore[arg-type]
+            return
 
 
 def _write_image(connection: sqlite3.Connection, row: tuple[Value, ...], found: Salvage) -> None:

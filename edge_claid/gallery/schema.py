@@ -6,6 +6,7 @@ Per image and table one row, blobs little-endian and row-major:
     masks        zlib of the packed token masks (R, ceil(rows * columns / 8)) uint8
     descriptors  (R, D) float16, unit norm, before projection
     codes        (R, M) uint8 of the active code space; residual: mean squared error of the image's codes (see drift)
+Of the gallery: the active code space in code_spaces, and once more in space_copies (see stored_space).
 Small and large things lie in tables of their own, so that reading all codes reads nothing else.
 
 ``checksum`` is the CRC-32 of the row's blobs in column order. ``displaced`` marks an image whose file now holds another
@@ -20,8 +21,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
+from edge_claid.gallery import stored_space
+
 APPLICATION_ID = 0x434C4944  # "CLID"
-VERSION = 2
+VERSION = 3
+READABLE = 2  # from this layout on a gallery is read as it is; only who writes to it renews it
 
 STATEMENTS = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -46,7 +50,11 @@ STATEMENTS = {
     "codes": "CREATE TABLE codes (image INTEGER PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE,"
     " space INTEGER NOT NULL REFERENCES code_spaces(id), content BLOB NOT NULL, checksum INTEGER NOT NULL,"
     " residual REAL)",
+    "space_copies": "CREATE TABLE space_copies (space INTEGER PRIMARY KEY REFERENCES code_spaces(id) ON DELETE CASCADE,"
+    " content BLOB NOT NULL, identity TEXT NOT NULL, checksum INTEGER NOT NULL, error REAL, newest INTEGER)",
 }
+# What came with a later layout than the first.
+_SINCE = {"images_by_label": 2, "images_displaced": 2, "space_copies": 3}
 
 
 def _from_first(connection: sqlite3.Connection) -> None:
@@ -58,8 +66,14 @@ def _from_first(connection: sqlite3.Connection) -> None:
     connection.execute(STATEMENTS["images_displaced"])
 
 
+def _from_second(connection: sqlite3.Connection) -> None:
+    """The code space has a copy."""
+    connection.execute(STATEMENTS["space_copies"])
+    stored_space.seal(connection)
+
+
 # version -> what brings a gallery of that version to the next; run in one transaction by the first who may write.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_first}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_first, 2: _from_second}
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -70,17 +84,21 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def differences(connection: sqlite3.Connection) -> list[str]:
-    """What the file has beyond or short of the layout. A foreign trigger or view could act on our behalf."""
-    stored = _stored(connection)
-    missing = [f"{name} is missing" for name in STATEMENTS if name not in stored]
-    changed = [f"{name} has another layout" for name, sql in STATEMENTS.items() if stored.get(name, sql) != sql]
-    return missing + foreign(connection) + changed
+def differences(connection: sqlite3.Connection, version: int = VERSION) -> list[str]:
+    """What the file has beyond or short of a layout. A foreign trigger or view could act on our behalf."""
+    stored, expected = _stored(connection), _layout(version)
+    missing = [f"{name} is missing" for name in expected if name not in stored]
+    changed = [f"{name} has another layout" for name, sql in expected.items() if stored.get(name, sql) != sql]
+    return missing + foreign(connection, version) + changed
 
 
-def foreign(connection: sqlite3.Connection) -> list[str]:
-    """What no layout has; to be known before a step to the next layout is taken."""
-    return [f"{name} does not belong there" for name in _stored(connection) if name not in STATEMENTS]
+def foreign(connection: sqlite3.Connection, version: int = VERSION) -> list[str]:
+    """What a layout does not have; to be known before a step to the next one is taken."""
+    return [f"{name} does not belong there" for name in _stored(connection) if name not in _layout(version)]
+
+
+def _layout(version: int) -> dict[str, str]:
+    return {name: sql for name, sql in STATEMENTS.items() if _SINCE.get(name, 0) <= version}
 
 
 def _stored(connection: sqlite3.Connection) -> dict[str, str]:

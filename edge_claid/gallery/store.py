@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -12,14 +13,16 @@ import numpy as np
 
 from edge_claid.errors import GalleryError, StorageError
 from edge_claid.gallery import connection as opening
-from edge_claid.gallery import identity, images, index, medium
+from edge_claid.gallery import identity, images, index, medium, stored_space
 from edge_claid.gallery.batch import Batch, Space
 from edge_claid.gallery.connection import transaction
 from edge_claid.gallery.failures import plain_errors
 from edge_claid.gallery.info import GalleryInfo, read_info
 from edge_claid.gallery.open_file import OpenFile
-from edge_claid.gallery.rows import ImageRow, NewImage, checksum, name_bytes
+from edge_claid.gallery.rows import ImageRow, NewImage, name_bytes
 from edge_claid.records import Regions
+
+log = logging.getLogger(__name__)
 
 
 class Gallery(OpenFile):
@@ -250,17 +253,27 @@ class Gallery(OpenFile):
         return self._connection.execute(missing).fetchone() is None
 
     def _active_space(self) -> tuple[int, Space] | None:
-        row = self._connection.execute("SELECT id FROM code_spaces WHERE active = 1").fetchone()
+        row = stored_space.active(self._connection)
         if row is None:
             return None
         if self._loaded_space is None or self._loaded_space[0] != row[0]:
-            content, stored = self._connection.execute(
-                "SELECT content, checksum FROM code_spaces WHERE id = ?", row
-            ).fetchone()
-            if checksum(content) != stored:
-                raise GalleryError(f"gallery {self.path}: its code space is damaged")
-            self._loaded_space = (row[0], self.space_reader(content))
+            self._loaded_space = (row[0], self._read_space(row[0]))
         return self._loaded_space
+
+    def _read_space(self, row: int) -> Space:
+        stored = stored_space.read(self._connection)
+        assert stored is not None
+        space = self.space_reader(stored.content)
+        if stored.copied:
+            if (stored.row, stored.identity) != (row, space.id):
+                raise GalleryError(f"gallery {self.path}: its code space is damaged, and the copy is of another one")
+            log.warning(
+                "gallery %s: its code space is damaged; its copy in the file is used, and "
+                "`edge-claid gallery verify --repair %s` puts it in place",
+                self.path,
+                self.path,
+            )
+        return space
 
 
 def _space_from_bytes(content: bytes) -> Space:

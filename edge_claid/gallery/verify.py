@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edge_claid.errors import EdgeClaidError, GalleryError
-from edge_claid.gallery import identity
+from edge_claid.gallery import identity, stored_space
 from edge_claid.gallery.batch import Space
 from edge_claid.gallery.rows import ImageRow, checksum, matrix_from_bytes, regions_from_bytes
 from edge_claid.gallery.store import Gallery
@@ -59,7 +59,9 @@ def verify(gallery: Gallery) -> Iterator[Problem]:
         ("facts", _images),
     ):
         try:
-            yield from check(gallery)
+            for problem in check(gallery):
+                told.add(problem.what)
+                yield problem
         except EdgeClaidError as error:
             what = _without_place(str(error), gallery.path)
             if what not in told:
@@ -71,7 +73,7 @@ def expected_of(gallery: Gallery) -> Expected:
     """What the images of a gallery have to be like. Raises GalleryError where its code space is damaged."""
     with gallery.reading() as connection:
         width = identity.read_meta(connection).get("descriptor_dim", "")
-        active = connection.execute("SELECT id FROM code_spaces WHERE active = 1").fetchone()
+        active = stored_space.active(connection)
     space = gallery.space
     dim = int(width) if width.isdecimal() else None
     if active is None or space is None:
@@ -140,7 +142,9 @@ def _identity(gallery: Gallery) -> Iterator[Problem]:
 
 
 def _space(gallery: Gallery) -> Iterator[Problem]:
-    """Reading the space checks its bytes; one that cannot be read raises."""
+    """Both copies are held against their checksums; reading the space raises where none is sound."""
+    with gallery.reading() as connection:
+        yield from (Problem(None, what, "space") for what in stored_space.problems(connection))
     space = gallery.space
     stored = gallery.info().code_space
     if space is not None and space.id != stored:

@@ -204,6 +204,22 @@ def test_verify_and_repair(desk: Desk) -> None:
     assert desk.lines("verify", desk.gallery) == [{"images": 11, "problems": 0}]
 
 
+def test_a_damaged_code_space_and_its_copy(desk: Desk) -> None:
+    path = desk.made("coded.claid", range(12), space=MadeUpSpace())
+    for tables, code in (("code_spaces",), 0), (("code_spaces", "space_copies"), GalleryError.exit_code):
+        with sqlite3.connect(path) as connection:
+            for table in tables:
+                connection.execute(f"UPDATE {table} SET checksum = 5")
+        connection.close()
+        desk.run("label", path, "*", "--set", "mug", code=code)
+        told = desk.lines("verify", path, code=GalleryError.exit_code)
+        assert {line["part"] for line in told} == {"space"}
+        assert len(told) == len(tables)
+        *_, last = desk.lines("verify", path, "--repair")
+        assert (last["repaired"]["lost_space"], last["repaired"]["restored_space"]) == (bool(code), not code)
+        assert desk.lines("verify", path) == [{"images": 12, "problems": 0}]
+
+
 def test_repair_of_a_file_that_cannot_be_opened(desk: Desk) -> None:
     content = bytearray(desk.gallery.read_bytes())
     content[:1000] = bytes(1000)

@@ -82,6 +82,16 @@ def test_a_read_only_medium_is_read_and_says_what_it_is(path: Path) -> None:
     assert all("9 gallery" in line and "lies on a read-only medium" in line for line in told[1:])
 
 
+def test_an_earlier_layout_on_a_read_only_medium_is_read(tmp_path: Path) -> None:
+    from test_schema_layouts import LAYOUTS, written
+
+    (tmp_path / "medium").mkdir()
+    path = written(LAYOUTS[1], tmp_path / "medium" / "g.claid")
+    told = in_read_only_place(path, READ_ALL).splitlines()
+    assert told[0] == "4 15 0"
+    assert len(told) == 3
+
+
 def test_a_log_left_on_a_read_only_medium_is_part_of_the_gallery(path: Path) -> None:
     leave_log(path)
     assert in_read_only_place(path, READ_ALL).splitlines()[0] == "9 28 0"

@@ -53,14 +53,14 @@ def everything(path: Path) -> dict[str, tuple[ImageRow, bytes, bytes | None]]:
 
 def damage(path: Path, statement: str) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute(statement)
+        connection.executescript(statement)
     connection.close()
 
 
 def test_pages_hold_the_rows_that_sql_reads(tmp_path: Path) -> None:
     path = made(tmp_path / "g.claid")
     connection = sqlite3.connect(path)
-    tables = ("roots", "images", "regions", "masks", "descriptors", "code_spaces", "codes")
+    tables = ("roots", "images", "regions", "masks", "descriptors", "code_spaces", "codes", "space_copies")
     expected = {(row[0], tuple(row[1:])) for table in tables for row in connection.execute(f"SELECT * FROM {table}")}
     sequence = ("images", IMAGES)
     meta = set(connection.execute("SELECT key, value FROM meta"))
@@ -157,7 +157,7 @@ def test_a_file_sqlite_cannot_open_is_salvaged(tmp_path: Path) -> None:
 
 def test_a_lost_code_space_leaves_what_has_descriptors(tmp_path: Path) -> None:
     path = made(tmp_path / "g.claid")
-    damage(path, "UPDATE code_spaces SET checksum = 1")
+    damage(path, "UPDATE code_spaces SET checksum = 1; UPDATE space_copies SET checksum = 1")
     repaired = repair(str(path), read_space=MadeUpSpace.from_bytes)
     assert (repaired.lost_space, repaired.images) == (True, IMAGES - 5)
     with opened(path, "rw") as gallery:
@@ -180,7 +180,7 @@ def test_a_gallery_without_codes_has_lost_none(tmp_path: Path) -> None:
 
 def test_nothing_is_changed_where_nothing_can_be_kept(tmp_path: Path) -> None:
     path = made(tmp_path / "g.claid", keep=False)
-    damage(path, "UPDATE code_spaces SET checksum = 1")
+    damage(path, "UPDATE code_spaces SET checksum = 1; UPDATE space_copies SET checksum = 1")
     content = path.read_bytes()
     with pytest.raises(GalleryError, match="nothing was changed"):
         repair(str(path), read_space=MadeUpSpace.from_bytes)

@@ -13,7 +13,7 @@ import typer
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath
 from edge_claid.cli.printing import counted, print_json, shown
 from edge_claid.errors import GalleryError
-from edge_claid.gallery.repair import Mended
+from edge_claid.gallery.repair import Mended, Repaired
 from edge_claid.gallery.repair import repair as run_repair
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.verify import Problem
@@ -69,25 +69,28 @@ def _repair(gallery: Path, json: bool) -> None:
                     "images": repaired.images,
                     **counts,
                     "lost_space": repaired.lost_space,
+                    "restored_space": repaired.restored_space,
                     "damaged": repaired.damaged,
                 }
             }
         )
         return
-    print("\n".join(_summary(repaired.images, counts, repaired.lost_space)))
+    print("\n".join(_summary(repaired, counts)))
     print(
         f"the damaged file is kept as {shown(repaired.damaged)}; "
         "`edge-claid enroll` of the same folders brings back what is lost"
     )
 
 
-def _summary(images: int, counts: dict[str, int], lost_space: bool) -> Iterator[str]:
-    yield f"repaired: {counted(images, 'image')} sound, {counts['lost']:,} lost"
+def _summary(repaired: Repaired, counts: dict[str, int]) -> Iterator[str]:
+    yield f"repaired: {counted(repaired.images, 'image')} sound, {counts['lost']:,} lost"
     if counts["recoded"]:
         yield f"{counts['recoded']} were coded again from their float descriptors"
     if counts["lightened"]:
         yield f"{counts['lightened']} are kept without their float descriptors"
-    if lost_space:
+    if repaired.restored_space:
+        yield "the code space was damaged and is restored from its copy"
+    if repaired.lost_space:
         yield "the code space was damaged: searches use the float descriptors until `edge-claid gallery retrain`"
 
 
