@@ -15,9 +15,7 @@ from collections.abc import Callable
 from edge_claid import ops
 from edge_claid.codes.space import regions_needed
 from edge_claid.errors import UsageError
-from edge_claid.frames import open_source
-from edge_claid.frames.folder import PictureFiles, single_file
-from edge_claid.frames.video import VideoFile
+from edge_claid.frames.source import open_pictures
 from edge_claid.gallery import store
 from edge_claid.gallery.batch import Space
 from edge_claid.gallery.budget import Estimate
@@ -74,17 +72,10 @@ class Gallery(store.Gallery):
         in work. Raises UsageError, GalleryError, StorageError, and SourceError where the source was lost on the way;
         a picture that cannot be used is reported as rejected and the rest goes on.
         """
-        if label is not None and labels is not None:
-            raise UsageError("label and labels exclude each other")
-        pictures = open_source(source)
-        if isinstance(pictures, VideoFile):
-            pictures = single_file(os.fspath(source))
-        if not isinstance(pictures, PictureFiles):
-            raise UsageError(f"{os.fspath(source)}: only pictures, videos and folders of them can be enrolled")
-        pictures.video_every = video_every
+        pictures = open_pictures(source, video_every)
         codes = pipeline.settings.codes
         options = EnrollOptions(
-            labels=Labels(text=label) if labels is None else read_labels(labels),
+            labels=_labels(label, labels),
             prune=prune,
             keep_descriptors=keep_descriptors,
             train=lambda gallery, describer: trained_space(gallery, codes, pipeline, told=training),
@@ -110,3 +101,9 @@ class Gallery(store.Gallery):
         else:
             self._search[1].refresh()
         return self._search[1].query(query, k)
+
+
+def _labels(label: str | None, labels: str | os.PathLike[str] | None) -> Labels:
+    if label is not None and labels is not None:
+        raise UsageError("label and labels exclude each other")
+    return Labels(text=label) if labels is None else read_labels(labels)

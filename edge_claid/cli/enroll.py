@@ -22,9 +22,8 @@ from edge_claid.cli.progress import FileProgress
 from edge_claid.cli.report import ReportFile
 from edge_claid.cli.watch import Watch
 from edge_claid.errors import UsageError
-from edge_claid.frames.folder import PictureFiles, single_file
-from edge_claid.frames.source import open_source
-from edge_claid.frames.video import VideoFile
+from edge_claid.frames.folder import PictureFiles
+from edge_claid.frames.source import open_pictures
 from edge_claid.gallery.batch import Space
 from edge_claid.gallery.budget import Estimate
 from edge_claid.gallery.enroll import EnrollOptions
@@ -83,28 +82,12 @@ def enroll(
             return
         stack.enter_context(_sigterm(_interrupt))
         with hooks.told_of_errors():
-            summary = run.once(stack, open_pictures(sources, spacing))
+            summary = run.once(stack, [open_pictures(source, spacing) for source in sources])
             tell_summary(summary, json)
             summary.require_sources()
         hooks.ended(summary)
     if strict and summary.counts["rejected"]:
         raise typer.Exit(1)
-
-
-def open_pictures(uris: Sequence[str], video_every: float | None = None) -> list[PictureFiles]:
-    """Sources of pictures, and of key frames of videos. Raises UsageError for what is none."""
-    opened = []
-    for uri in uris:
-        source = open_source(uri)
-        if isinstance(source, VideoFile):
-            if video_every is None:
-                raise UsageError(f"{uri}: a video is enrolled by its key frames; give --video-every 1s")
-            source = single_file(uri)
-        if not isinstance(source, PictureFiles):
-            raise UsageError(f"{uri}: only pictures, videos and folders of them can be enrolled")
-        source.video_every = video_every
-        opened.append(source)
-    return opened
 
 
 def open_pipeline() -> Any:

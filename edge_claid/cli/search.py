@@ -12,7 +12,7 @@ import typer
 
 from edge_claid import drawing, ops
 from edge_claid.cli.enroll import open_pipeline
-from edge_claid.cli.printing import print_json, shown
+from edge_claid.cli.printing import counted, print_json, shown
 from edge_claid.cli.queries import Query, one_query, read_queries
 from edge_claid.errors import BadImageError, UsageError
 from edge_claid.frames.reading import read_picture
@@ -82,7 +82,7 @@ def _tell(query: Query, hits: list[Hit], seconds: float, json: bool) -> None:
     if json:
         print_json({"query": query.id, "hits": [_hit_json(hit) for hit in hits], "seconds": round(seconds, 5)})
         return
-    print(f"{shown(query.id)}: {len(hits)} hits")
+    print(f"{shown(query.id)}: {counted(len(hits), 'hit')}")
     for hit in hits:
         corners = ",".join(str(round(value)) for value in hit.box)
         label = f"  {shown(hit.label)}" if hit.label else ""

@@ -41,6 +41,21 @@ def open_source(uri: str | os.PathLike[str], limits: ReadLimits | None = None) -
     raise UsageError(f"{uri}: no such file or folder")
 
 
+def open_pictures(uri: str | os.PathLike[str], video_every: float | None = None) -> PictureFiles:
+    """The pictures that a source holds, and a key frame of its videos every so many seconds (None: no videos).
+
+    Raises UsageError where the source holds no pictures, or is a video and no spacing is given.
+    """
+    uri = os.fspath(uri)
+    source = open_source(uri)
+    if isinstance(source, VideoFile):
+        if video_every is None:
+            raise UsageError(f"{uri}: a video is enrolled by its key frames; give their spacing (--video-every 1s)")
+        source = single_file(uri)
+    source.video_every = video_every
+    return source
+
+
 def open_stream(
     uri: str | os.PathLike[str],
     *,

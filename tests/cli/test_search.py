@@ -81,6 +81,13 @@ def test_among_the_pictures_of_a_label(gallery, tmp_path):
     assert "no picture labelled bicycle" in none.stderr
 
 
+def test_hits_as_lines(gallery):
+    done = run("search", gallery, SAMPLES / "db_can_03.jpg", "--box", CAN, "--top-k", 1)
+    first, hit = done.stdout.splitlines()
+    assert first.endswith("db_can_03.jpg: 1 hit")
+    assert hit.split()[1] in ("db_can_00.jpg", "db_can_01.jpg")
+
+
 def test_annotated_pictures_are_drawn(gallery, tmp_path):
     done = run("search", gallery, SAMPLES / "db_can_03.jpg", "--box", CAN, "--top-k", 2, "--save", tmp_path / "out")
     assert done.returncode == 0, done.stderr

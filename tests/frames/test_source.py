@@ -14,6 +14,7 @@ from PIL import Image
 from edge_claid.errors import BadImageError, UsageError
 from edge_claid.frames import open_source, without_credentials
 from edge_claid.frames.folder import PictureFiles
+from edge_claid.frames.source import open_pictures
 from edge_claid.frames.video import VideoFile
 
 
@@ -191,6 +192,15 @@ def test_video_file(clip: Path) -> None:
     np.testing.assert_allclose([frame.pixels.mean() for frame in frames], 40 * np.arange(6), atol=6)
     assert [frame.name.rsplit("#", 1)[1] for frame in frames] == [f"{i / 10:.3f}" for i in range(6)]
     assert again == [frame.name for frame in frames]
+
+
+def test_a_video_as_pictures_is_its_key_frames(clip: Path) -> None:
+    source = open_pictures(clip, 0.2)
+    (file,) = source.files()
+    assert [seconds for seconds, _ in source.key_frames(file)] == pytest.approx([0.0, 0.2, 0.4])
+    with pytest.raises(UsageError, match="--video-every"):
+        open_pictures(clip)
+    assert open_pictures(clip.parent).video_every is None
 
 
 def test_what_is_no_video(tmp_path: Path) -> None:
