@@ -63,13 +63,13 @@ def opq(start: str, rotations: int) -> Train:
     return train
 
 
-def opq_of_principal_axes(kept: int, steeper: float) -> Train:
-    """OPQ of the leading ``kept`` directions, each weighed by its variance ** (``steeper`` / 2)."""
+def opq_of_principal_axes(share: float, steeper: float) -> Train:
+    """OPQ of the leading ``share`` of the directions, each weighed by its variance ** (``steeper`` / 2)."""
 
     def train(values: np.ndarray, length: int, seed: int) -> CodeSpace:
         spectrum, axes = np.linalg.eigh(np.cov(values, rowvar=False))
-        matrix = (axes * np.maximum(spectrum, 1e-9) ** (steeper / 2))[:, ::-1][:, :kept].astype(np.float32)
-        projection = Projection(np.zeros(len(axes), np.float32), np.ascontiguousarray(matrix))
+        matrix = (axes * np.maximum(spectrum, 1e-9) ** (steeper / 2))[:, ::-1][:, : round(share * len(axes))]
+        projection = Projection(np.zeros(len(axes), np.float32), np.ascontiguousarray(matrix, np.float32))
         return CodeSpace(projection, train_opq(projected(projection, values), length, seed=seed))
 
     return train
@@ -92,8 +92,8 @@ VARIANTS: dict[str, Train] = {
 # What the head does to the spectrum, without learning.
 CONTROLS: dict[str, Train] = {
     "OPQ": METHODS["OPQ"],
-    "OPQ of 256 directions": opq_of_principal_axes(256, 0.0),
-    "OPQ, variances to the power 1.5": opq_of_principal_axes(1 << 30, 0.5),
+    "OPQ of half the directions": opq_of_principal_axes(0.5, 0.0),
+    "OPQ, variances to the power 1.5": opq_of_principal_axes(1.0, 0.5),
 }
 STARTS: dict[str, Train] = {
     f"OPQ, {start} start, {rotations} rotations": opq(start, rotations)
