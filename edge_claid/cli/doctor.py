@@ -37,6 +37,8 @@ def doctor(
     if board is not None:
         if board not in BOARDS:
             raise UsageError(f"no board is called {board!r}: choose {', '.join(BOARDS)}")
+        if regions < 0:
+            raise UsageError(f"--regions {regions} is no number of regions")
         _print_budget(budget_of(board, settings, regions, precision), json)
         return
     here = driver()

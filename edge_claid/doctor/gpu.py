@@ -15,7 +15,7 @@ from edge_claid.engines.upkeep import RUNS, states
 from edge_claid.errors import EdgeClaidError, MachineError
 from edge_claid.ops.cuda.compile import FAMILIES, SOURCES, found_nvcc
 from edge_claid.runners.cuda_driver import LIBRARY, Driver, runtime_cuda
-from edge_claid.runners.tensorrt_api import FLAVOURS, RTX_TARGETS, flavour
+from edge_claid.runners.tensorrt_api import FLAVOURS, RTX_TARGETS, Flavour, flavour
 
 JETSON = Path("/etc/nv_tegra_release")
 JETSON_ARCHITECTURES = ("sm_87", "sm_110")
@@ -89,7 +89,26 @@ def _tensorrt(name: str, here: Driver) -> Check:
     told = f"{library.version}" + (f", CUDA {library.cuda}" if library.cuda else "")
     if name == "tensorrt-rtx" and sm and sm not in RTX_TARGETS:
         return Check(shown, WARNING, f"{told}, which does not run on {sm}", "use TensorRT (--backend tensorrt)")
+    if sm and (reason := _starts(library)):
+        fix = f"take a driver for CUDA {library.cuda or 'of this library'} or newer, or the library for this driver"
+        return Check(shown, PROBLEM, reason, fix)
     return Check(shown, OK, told if sm else f"{told}; builds for other machines (--target), there is no GPU here")
+
+
+def _starts(library: Flavour) -> str:
+    """Why a library that can be imported does not start on this machine's GPU, or ""."""
+    complaints: list[str] = []
+
+    def told(severity: str, message: str) -> None:
+        if severity == "error":
+            complaints.append(" ".join(message.split())[:200])
+
+    logger = library.logger(told)
+    try:
+        library.runtime(logger, lambda: f" ({complaints[0]})" if complaints else "")
+    except MachineError as error:
+        return str(error).rpartition(": ")[0]
+    return ""
 
 
 def _pycuda(here: Driver) -> Check:

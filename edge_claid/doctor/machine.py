@@ -114,5 +114,7 @@ def _gallery(path: Path) -> Check:
             facts = gallery.info()
     except EdgeClaidError as error:
         fix = f"edge-claid gallery verify --repair {path}"
-        return Check(f"gallery {path}", PROBLEM, str(error), fix)
+        if not path.exists():
+            fix = f"edge-claid enroll FOLDER --gallery {path} makes one"
+        return Check(f"gallery {path}", PROBLEM, str(error).partition("; `")[0], fix)
     return Check(f"gallery {path}", OK, f"{facts.images:,} images, {facts.regions:,} regions")

@@ -37,7 +37,7 @@ def run_builder(name: str, request: Request, allowed: int, progress: Progress = 
 
     name: shown in messages. allowed: bytes it may hold; beyond them, and where the whole machine runs short, it is
     ended. progress: told the phase and how much of the build is done, 0 to 1.
-    Raises BuildError with the library's reason, or that memory did not suffice; UsageError, MachineError.
+    Raises BuildError with the library's reason, or that memory did not suffice; UsageError, MachineError, StorageError.
     """
     started = time.monotonic()
     command = [sys.executable, "-m", "edge_claid.engines.builder_process"]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_claid.errors import BuildError, EdgeClaidError
+from edge_claid.models.cache import storage_errors
 from edge_claid.runners.tensorrt_api import Flavour, flavour
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
@@ -61,7 +62,10 @@ def main() -> None:
 
 
 def build(request: Request, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Build one engine and write it. Raises BuildError with the library's own reason, UsageError, MachineError."""
+    """Build one engine and write it.
+
+    Raises BuildError with the library's own reason, UsageError, MachineError, StorageError.
+    """
     library = flavour(request.flavour)
     complaints: list[str] = []
 
@@ -91,9 +95,10 @@ def build(request: Request, tell: Callable[[dict[str, Any]], None]) -> None:
         raise BuildError(_reason(complaints) or str(error)) from error
     finally:
         del monitor, parser
-    Path(request.engine).write_bytes(engine)
-    if timings is not None:
-        Path(request.timing_cache).write_bytes(bytes(memoryview(timings.serialize())))
+    with storage_errors(Path(request.engine)):
+        Path(request.engine).write_bytes(engine)
+        if timings is not None:
+            Path(request.timing_cache).write_bytes(bytes(memoryview(timings.serialize())))
 
 
 def _parsed(library: Flavour, network: Any, logger: Any, path: Path, complaints: list[str]) -> Any:

@@ -74,10 +74,10 @@ def check_room(name: str, needed: int, limit: int | None = None) -> int:
     if allowed is None:
         return 1 << 62
     if allowed < needed:
-        raise OutOfMemoryError(
-            f"building {name} needs about {needed // _MB:,} MB, {max(allowed, 0) // _MB:,} MB are allowed or free: "
-            f"{what_to_close()}"
-        )
+        about = f"building {name} needs about {needed // _MB:,} MB"
+        if limit is not None:
+            raise OutOfMemoryError(f"{about}, {limit // _MB:,} MB are allowed: give --memory {-(-needed // _MB)}")
+        raise OutOfMemoryError(f"{about}, {max(allowed, 0) // _MB:,} MB are free: {what_to_close()}")
     return allowed
 
 

@@ -61,7 +61,7 @@ def pictures_of(folder: Path | None) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known and path.is_file())
     if len(found) < _FEWEST:
         raise UsageError(
-            f"{folder} holds {len(found)} pictures: calibration needs {_FEWEST} at least, unlike each other"
+            f"{folder} holds too few pictures ({len(found)}): calibration needs {_FEWEST} at least, unlike each other"
         )
     return found[:: -(-len(found) // _MOST)]
 

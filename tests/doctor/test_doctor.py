@@ -65,6 +65,27 @@ def test_a_gpu_without_software_is_told_what_to_install(tmp_path, nothing_instal
     assert here.gpus[0].sm in checks["GPU 0"].told
 
 
+def test_a_library_that_does_not_start_is_a_problem_with_its_reason(tmp_path, monkeypatch):
+    """As TensorRT answers on a driver that is too old for its CUDA."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "runners"))
+    from recorded_tensorrt import Recorded, recorded_flavour
+
+    def refuse(logger):
+        logger.log(logger.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    module = Recorded()
+    monkeypatch.setattr(gpu, "flavour", lambda name: recorded_flavour(module))
+    assert found(ORIN, tmp_path)["TensorRT"].state == OK
+    module.Runtime = refuse
+    check = found(ORIN, tmp_path)["TensorRT"]
+    assert (check.state, check.told) == (
+        PROBLEM,
+        "tensorrt 10.3.0 does not start here (CUDA initialization failure with error: 35)",
+    )
+    assert "driver for CUDA 12.6" in check.fix
+
+
 def test_a_jetson_is_known_by_its_release_or_its_gpu(tmp_path):
     release = tmp_path / "nv_tegra_release"
     assert gpu.is_jetson(ORIN, release)
@@ -124,7 +145,19 @@ def test_the_command_tells_every_check_as_json_and_fails_on_a_problem(tmp_path):
     done = doctor("--gallery", str(tmp_path / "none.claid"))
     assert done.returncode == 3
     assert "none.claid" in done.stdout
-    assert "-> edge-claid gallery verify --repair" in done.stdout
+    assert "-> edge-claid enroll FOLDER --gallery" in done.stdout
+    (tmp_path / "broken.claid").write_bytes(b"no gallery")
+    assert "-> edge-claid gallery verify --repair" in doctor("--gallery", str(tmp_path / "broken.claid")).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--board", "orin"], "orin-nano-4gb, orin-nano"), (["--board", "orin-nano", "--regions", "-1"], "--regions -1")],
+)
+def test_wrong_use_is_told(arguments, told):
+    done = doctor(*arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
 
 
 def test_the_budget_of_a_board_adds_up(monkeypatch):

@@ -205,8 +205,10 @@ def test_a_builder_beyond_its_memory_is_ended_with_advice(tmp_path, library):
 
 
 def test_too_little_memory_is_told_before_anything_starts():
-    with pytest.raises(OutOfMemoryError, match=r"needs about 2,000 MB, 100 MB are allowed"):
+    with pytest.raises(OutOfMemoryError, match=r"needs about 2,000 MB, 100 MB are allowed: give --memory 2000"):
         check_room("small", 2000 << 20, 100 << 20)
+    with pytest.raises(OutOfMemoryError, match=r"MB are free: close what else runs"):
+        check_room("small", 1 << 50)
     assert check_room("small", 10 << 20, 100 << 20) == 100 << 20
 
 

@@ -5,7 +5,9 @@ The versions are those of JetPack 6 and 7 and the newest. TensorRT for RTX build
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from recorded_builder import TIMINGS, RecordedBuilder
@@ -14,7 +16,7 @@ from strict_tensorrt import TABLES, StrictModule
 
 from edge_claid.engines import builder_process
 from edge_claid.engines.builder_process import Request, build
-from edge_claid.errors import BuildError, MachineError, UsageError
+from edge_claid.errors import BuildError, MachineError, StorageError, UsageError
 from edge_claid.runners.tensorrt_api import Flavour
 
 VERSIONS = [key for key in TABLES if key.startswith("tensorrt ")]
@@ -85,6 +87,17 @@ def test_what_the_library_refuses_is_told_in_its_words(request_, playing, tmp_pa
     with pytest.raises(kind, match=told):
         build(request_, lambda line: None)
     assert not (tmp_path / "model.engine").exists()
+
+
+def test_a_disk_that_is_full_is_told_as_such(request_, playing, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    playing(RecordedBuilder())
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match=r"no space left for .*model\.engine: free some") as caught:
+        build(request_, lambda line: None)
+    assert caught.value.exit_code == 9
 
 
 def test_tensorrt_builds_for_the_gpu_at_hand_only(request_, playing):
