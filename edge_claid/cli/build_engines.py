@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ import typer
 from edge_claid.cli.printing import print_json
 from edge_claid.config import load_settings
 from edge_claid.engines.build import Engine, Order, build_engine
-from edge_claid.engines.choosing import choose
+from edge_claid.engines.choosing import Choice, choose
 from edge_claid.engines.opening import try_engine
 from edge_claid.engines.recipe import Recipe, recipe
 from edge_claid.errors import UsageError
@@ -42,10 +43,7 @@ def build_engines(
     json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
     """Build the engines of the default pipeline for the GPU at hand; say so where the CPU serves."""
-    if calibration is not None and not calibration.is_dir():
-        raise UsageError(f"--calibration {calibration} is no folder")
-    if memory is not None and memory < 1:
-        raise UsageError(f"--memory {memory} is no number of megabytes")
+    _check(calibration, memory)
     chosen = choose(backend, _targets(target))
     if chosen.library is None:
         typer.echo(chosen.reason, err=True)
@@ -53,25 +51,29 @@ def build_engines(
             print_json({"backend": "onnxruntime", "reason": chosen.reason})
         return
     typer.echo(f"{chosen.library.name} {chosen.library.version} for {', '.join(chosen.targets)}", err=True)
-    settings = load_settings()
-    networks = model or [settings.networks.vit, settings.networks.descriptor]
-    recipes = [recipe(name) for name in networks]
-    precisions = [_precision_of(known, recipes, precision, named=model is not None) for known in recipes]
-    for known, own_precision in zip(recipes, precisions, strict=True):
-        order = Order(
-            network=open_network(known.network, layer=known.layer),
-            recipe=known,
-            precision=own_precision,
-            library=chosen.library,
-            targets=chosen.targets,
-            here=chosen.here,
-            calibration=calibration,
-            memory_limit=None if memory is None else memory << 20,
-            force=force,
-            settings=settings,
-        )
+    for order in _orders(chosen, model, precision):
+        limit = None if memory is None else memory << 20
+        order = replace(order, calibration=calibration, memory_limit=limit, force=force)
         with _Told(f"{order.network.name} at {order.precision}") as told:
             _print(build_engine(order, told.progress, try_engine(order)), json)
+
+
+def _check(calibration: Path | None, memory: int | None) -> None:
+    if calibration is not None and not calibration.is_dir():
+        raise UsageError(f"--calibration {calibration} is no folder")
+    if memory is not None and memory < 1:
+        raise UsageError(f"--memory {memory} is no number of megabytes")
+
+
+def _orders(chosen: Choice, model: Sequence[str] | None, precision: str | None) -> Iterator[Order]:
+    """What to build, one a network; that all networks have a recipe and a precision is known before the first comes."""
+    settings = load_settings()
+    recipes = [recipe(name) for name in model or (settings.networks.vit, settings.networks.descriptor)]
+    precisions = [_precision_of(known, recipes, precision, named=bool(model)) for known in recipes]
+    assert chosen.library is not None
+    for known, own_precision in zip(recipes, precisions, strict=True):
+        network = open_network(known.network, layer=known.layer)
+        yield Order(network, known, own_precision, chosen.library, chosen.targets, here=chosen.here, settings=settings)
 
 
 def _precision_of(known: Recipe, every: Sequence[Recipe], asked: str | None, *, named: bool) -> str:
