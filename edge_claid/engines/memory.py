@@ -74,9 +74,10 @@ def check_room(name: str, needed: int, limit: int | None = None) -> int:
     if allowed is None:
         return 1 << 62
     if allowed < needed:
-        about = f"building {name} needs about {needed // _MB:,} MB"
+        megabytes = -(-needed // _MB)
+        about = f"building {name} needs about {megabytes:,} MB"
         if limit is not None:
-            raise OutOfMemoryError(f"{about}, {limit // _MB:,} MB are allowed: give --memory {-(-needed // _MB)}")
+            raise OutOfMemoryError(f"{about}, {limit // _MB:,} MB are allowed: give --memory {megabytes}")
         raise OutOfMemoryError(f"{about}, {max(allowed, 0) // _MB:,} MB are free: {what_to_close()}")
     return allowed
 
