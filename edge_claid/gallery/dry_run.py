@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from edge_claid.gallery.budget import estimate, require_room, stored_dim
 from edge_claid.gallery.feed import Feed
 from edge_claid.gallery.options import EnrollOptions
 from edge_claid.gallery.outcome import Outcome, Summary
 from edge_claid.gallery.prune import gone
-from edge_claid.gallery.roots import all_roots, find_root
+from edge_claid.gallery.roots import Root, all_roots, find_root
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.survey import FileSource, Finding, Survey
 
@@ -23,49 +24,67 @@ def rehearse(
 
     Raises StorageError where the enrolment would be refused for want of room.
     """
-    summary = Summary(rehearsed=True)
     started = time.monotonic()
-
-    def tell(outcome: Outcome) -> None:
-        summary.counts[outcome.status] += 1
-        report(outcome)
-
-    moved: set[int] = set()
-    copies: dict[int, str] = {}
-
-    def settle(finding: Finding) -> None:
-        ids = [frame.id for frame in finding.frames or filter(None, [finding.row])]
-        if finding.status == "moved":
-            moved.update(ids)
-        elif finding.copy:
-            copies.update(dict.fromkeys(ids, finding.path))
-        row = finding.row if finding.status in ("unchanged", "moved") else None
-        regions = sum(frame.regions for frame in finding.frames) or (row.regions if row else 0)
-        tell(Outcome(finding.path, finding.status, regions, finding.reason))
-
     roots = [find_root(gallery, source.root, source.name) if gallery else None for source in sources]
-    stored = all_roots(gallery) if gallery else []
     paired = list(zip(sources, roots, strict=True))
     path = gallery.path if gallery is not None else options.path
     ahead = estimate(gallery, paired, stored_dim(gallery), options, path)
     options.planned(ahead)
     if path is not None:
         require_room(ahead, path, options.reserve)
-    feed = Feed(paired, Survey(gallery, stored), settle, threading.Event())
-    seen: dict[bytes, str] = {}
-    for finding in feed.checked():
-        first = seen.setdefault(finding.digest, finding.path)
-        if first != finding.path:
-            tell(Outcome(finding.path, "unchanged", 0, f"same content as {first}"))
-        else:
-            tell(Outcome(finding.path, "added" if finding.row is None else "replaced", 0, finding.reason))
-    for number, root in enumerate(roots):
-        if options.prune and gallery is not None and root is not None and number not in feed.lost_now():
+    told = _Told(report)
+    feed = Feed(paired, Survey(gallery, all_roots(gallery) if gallery else []), told.settle, threading.Event())
+    told.describe(feed)
+    if options.prune and gallery is not None:
+        told.prune(gallery, roots, feed)
+    told.summary.lost = {sources[number].uri: reason for number, reason in feed.lost.items()}
+    told.summary.seconds = time.monotonic() - started
+    return told.summary
+
+
+@dataclass
+class _Told:
+    """What has been reported. moved: ids of images that were found under another name. copies: id to a second place."""
+
+    report: Callable[[Outcome], None]
+    summary: Summary = field(default_factory=lambda: Summary(rehearsed=True))
+    moved: set[int] = field(default_factory=set)
+    copies: dict[int, str] = field(default_factory=dict)
+
+    def settle(self, finding: Finding) -> None:
+        """A file that needs no network."""
+        ids = [frame.id for frame in finding.frames or filter(None, [finding.row])]
+        if finding.status == "moved":
+            self.moved.update(ids)
+        elif finding.copy:
+            self.copies.update(dict.fromkeys(ids, finding.path))
+        row = finding.row if finding.status in ("unchanged", "moved") else None
+        regions = sum(frame.regions for frame in finding.frames) or (row.regions if row else 0)
+        self._tell(Outcome(finding.path, finding.status, regions, finding.reason))
+
+    def describe(self, feed: Feed) -> None:
+        """The files that would be described."""
+        seen: dict[bytes, str] = {}
+        for finding in feed.checked():
+            first = seen.setdefault(finding.digest, finding.path)
+            if first != finding.path:
+                self._tell(Outcome(finding.path, "unchanged", 0, f"same content as {first}"))
+            else:
+                self._tell(Outcome(finding.path, "added" if finding.row is None else "replaced", 0, finding.reason))
+
+    def prune(self, gallery: Gallery, roots: Sequence[Root | None], feed: Feed) -> None:
+        """The images whose files are gone, of every folder that could be read whole."""
+        for number, root in enumerate(roots):
+            if root is None or number in feed.lost_now():
+                continue
             for row in gone(gallery, root, feed.listed.get(number, 0)):
-                if row.id in copies:
-                    tell(Outcome(copies[row.id], "moved", row.regions, f"was {row.path}"))
-                elif row.id not in moved:
-                    tell(Outcome(f"{root.location}/{row.path}", "removed", row.regions, "no longer in its folder"))
-    summary.lost = {sources[number].uri: reason for number, reason in feed.lost.items()}
-    summary.seconds = time.monotonic() - started
-    return summary
+                if row.id in self.copies:
+                    self._tell(Outcome(self.copies[row.id], "moved", row.regions, f"was {row.path}"))
+                elif row.id not in self.moved:
+                    self._tell(
+                        Outcome(f"{root.location}/{row.path}", "removed", row.regions, "no longer in its folder")
+                    )
+
+    def _tell(self, outcome: Outcome) -> None:
+        self.summary.counts[outcome.status] += 1
+        self.report(outcome)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from edge_claid.gallery.backup import copy_to, import_gallery
 from edge_claid.gallery.contact_sheet import write_contact_sheet
 from edge_claid.gallery.export import gallery_records, index_records, write_coco, write_lines
 from edge_claid.gallery.import_records import Imported, import_records
+from edge_claid.gallery.rows import ImageRow
 from edge_claid.gallery.selection import Selection
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.whole_file import require_free, whole_file
@@ -45,33 +46,18 @@ def export(
     if meant and (faiss or to):
         raise UsageError("--faiss and --to write the whole gallery; leave out paths, --label and --root")
 
-    def tell(format: str, path: Path, facts: dict[str, int]) -> None:
-        if str(path) != "-":
-            words = ", ".join(f"{count:,} {name}" for name, count in facts.items())
-            print_json({"written": str(path), "format": format} | facts) if json else print(
-                f"{shown(str(path))}: {words}"
-            )
-
     with Gallery.open(gallery) as store:
         rows = list(meant.images(store))
-        if jsonl and str(jsonl) == "-":
-            for record in gallery_records(store, rows):
-                sys.stdout.write(json_line(record) + "\n")
-        elif jsonl:
-            with whole_file(str(jsonl), overwrite) as file:
-                write_lines(gallery_records(store, rows), file)
-            tell("jsonl", jsonl, {"images": len(rows)})
-        if coco:
-            with whole_file(str(coco), overwrite) as file:
-                write_coco(store, rows, file)
-            tell("coco", coco, {"images": len(rows)})
-        if html:
-            pictures = write_contact_sheet(str(html), gallery.stem, rows, thumbnail_maker(store), overwrite)
-            tell("html", html, {"images": len(rows), "pictures": pictures})
-        if faiss:
-            tell("faiss", faiss, _export_faiss(store, faiss, overwrite))
-        if to:
-            tell("claid", to, {"bytes": copy_to(store, str(to), overwrite)})
+        for place, format, write in (
+            (jsonl, "jsonl", _write_lines),
+            (coco, "coco", _write_coco),
+            (html, "html", _write_sheets),
+            (faiss, "faiss", _write_faiss),
+            (to, "claid", _write_copy),
+        ):
+            if place:
+                facts = write(store, rows, place, overwrite)
+                _tell_written(place, {"format": format} | facts, json)
 
 
 def import_(
@@ -98,6 +84,16 @@ def import_(
         print(", ".join(f"{count} {status}" for status, count in counts.items()))
 
 
+def _tell_written(place: Path, facts: dict[str, Any], json: bool) -> None:
+    if str(place) == "-":
+        return
+    if json:
+        print_json({"written": str(place)} | facts)
+    else:
+        words = ", ".join(f"{count:,} {name}" for name, count in facts.items() if name != "format")
+        print(f"{shown(str(place))}: {words}")
+
+
 def _telling(json: bool) -> Callable[[Imported], None]:
     def tell(outcome: Imported) -> None:
         if json:
@@ -108,7 +104,36 @@ def _telling(json: bool) -> Callable[[Imported], None]:
     return tell
 
 
-def _export_faiss(store: Gallery, path: Path, overwrite: bool) -> dict[str, int]:
+# Each of these writes a gallery, or rows of it, to a place; what is told of it beside the place.
+
+
+def _write_lines(store: Gallery, rows: list[ImageRow], place: Path, overwrite: bool) -> dict[str, Any]:
+    records = gallery_records(store, rows)
+    if str(place) == "-":
+        for record in records:
+            sys.stdout.write(json_line(record) + "\n")
+    else:
+        with whole_file(str(place), overwrite) as file:
+            write_lines(records, file)
+    return {"images": len(rows)}
+
+
+def _write_coco(store: Gallery, rows: list[ImageRow], place: Path, overwrite: bool) -> dict[str, Any]:
+    with whole_file(str(place), overwrite) as file:
+        write_coco(store, rows, file)
+    return {"images": len(rows)}
+
+
+def _write_sheets(store: Gallery, rows: list[ImageRow], place: Path, overwrite: bool) -> dict[str, Any]:
+    pictures = write_contact_sheet(str(place), Path(store.path).stem, rows, thumbnail_maker(store), overwrite)
+    return {"images": len(rows), "pictures": pictures}
+
+
+def _write_copy(store: Gallery, rows: list[ImageRow], place: Path, overwrite: bool) -> dict[str, Any]:
+    return {"bytes": copy_to(store, str(place), overwrite)}
+
+
+def _write_faiss(store: Gallery, rows: list[ImageRow], path: Path, overwrite: bool) -> dict[str, Any]:
     # Imported here, since faiss is an extra.
     from edge_claid.codes.faiss_io import faiss_from_space, write_faiss
     from edge_claid.codes.space import CodeSpace
