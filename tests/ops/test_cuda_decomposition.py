@@ -91,6 +91,9 @@ def test_memory_that_does_not_suffice_leaves_nothing_behind(tmp_path):
 def test_wrong_use_is_named(device):
     with pytest.raises(UsageError, match="do not fill a grid"):
         cuda.decompose_batch(device, [np.ones((16, 8), np.float32)], (4, 5))
+    for images in (0, 65536):
+        with pytest.raises(UsageError, match="images a launch"):
+            cuda.CudaDecomposition(device, images, (4, 4), 8)
 
 
 @pytest.mark.parametrize("device", model_devices(), indirect=True)

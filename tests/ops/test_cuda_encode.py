@@ -83,3 +83,20 @@ def test_shapes_that_do_not_fit_are_refused(device):
             coder.project(values, to)
         with pytest.raises(UsageError, match="width"):
             coder.encode(values, values)
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["ascending"]), indirect=True)
+def test_no_rows_start_nothing(device):
+    """A launch of no blocks is an error of the driver's."""
+    rng = np.random.default_rng(1)
+    with (
+        CudaCoder(device, *made_space(rng, 40, 32, 4)) as coder,
+        contextlib.closing(device.empty((0, 40), np.float32)) as values,
+        contextlib.closing(device.empty((0, 32), np.float32)) as to,
+    ):
+        coder.project(values, to)
+        coder.encode(to, values)
+        coder.tables(to, values)
+        assert device.download(to).shape == (0, 32)
+    if device.is_model:
+        assert not device.launched

@@ -90,3 +90,21 @@ def test_regions_of_many_maps_are_pooled_at_once(device):
 @pytest.mark.parametrize("device", model_devices(orders=["ascending"]), indirect=True)
 def test_no_regions_give_no_descriptors(device):
     assert pool_boxes(device, np.ones((4, 2, 2), np.float32), np.empty((0, 4), np.float32), 3.0).shape == (0, 4)
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["ascending"]), indirect=True)
+def test_many_maps_of_many_channels_fit_a_launch(device, monkeypatch):
+    """Along x a launch may have 2^31 blocks, along y and z 65,535."""
+    grids = []
+    monkeypatch.setattr(
+        type(device.kernels("pool")), "launch", lambda _, name, arguments, grid, *rest: grids.append(grid)
+    )
+    with contextlib.ExitStack() as stack:
+        arrays = [device.empty((3000, 1280, 1, 2), np.float32), device.empty((5, 1280), np.float32)]
+        arrays += [device.empty((5, 4), np.float32), device.empty((5,), np.int32), device.empty((3000, 2), np.int32)]
+        for array in arrays:
+            stack.callback(array.close)
+        maps, pooled, *of_regions = arrays
+        stack.enter_context(MapPooling(device, 3.0, 1.0)).pool(maps, RegionsOfMaps(*of_regions), pooled)
+    assert max(grid[0] for grid in grids) == 3000 * 40
+    assert all(side <= 65535 for grid in grids for side in grid[1:])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import numpy as np
 import pytest
 from cuda_devices import model_devices
 from scan_cases import assert_same_search, gallery, query_tables
 
-from edge_claid.errors import UsageError
+from edge_claid.errors import MachineError, UsageError
 from edge_claid.ops.cuda import scan_op
 from edge_claid.ops.reference.scan import CodeScan as ReferenceScan
 
@@ -67,6 +68,54 @@ def test_the_bound_discards_most_rows(device):
             assert_same_search(reference, scan, query_tables(rng, 1, 8), 5)
     assert len(touched) == 2
     assert 5 <= touched[1] < 400
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["shuffled"]), indirect=True)
+def test_passes_over_ever_more_rows(device, monkeypatch):
+    """Each pass bounds the next: a gallery of a hundred million must not leave millions of images to be sorted."""
+    monkeypatch.setattr(scan_op, "SAMPLED_CHUNKS", 1)
+    monkeypatch.setattr(scan_op, "GROWTH", 3)
+    rng = np.random.default_rng(9)
+    with both(device, 8, *gallery(rng, 8, 12_000, 4_000)) as (reference, scan):
+        steps = scan._steps(5)
+        assert steps[0] == 12
+        assert steps[-1] == 1
+        assert max(a / b for a, b in itertools.pairwise(steps)) <= 3.5
+        for queries in (1, 5):
+            assert_same_search(reference, scan, query_tables(rng, queries, 8), 5)
+        if device.is_model:
+            assert device.launched.count("select_images") == 2 * len(steps)
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["descending"]), indirect=True)
+def test_more_images_than_registers_hold(device, monkeypatch):
+    monkeypatch.setattr(scan_op, "SAMPLED_CHUNKS", 100)
+    rng = np.random.default_rng(10)
+    codes = rng.integers(0, 4, (9_500, 4), dtype=np.uint8)  # many at the same distance
+    images = rng.permutation(9_500).astype(np.int32)
+    with both(device, 4, codes, images) as (reference, scan):
+        for k in (1, 700):
+            assert_same_search(reference, scan, query_tables(rng, 1, 4), k)
+
+
+@pytest.mark.parametrize("device", model_devices(orders=["ascending"]), indirect=True)
+def test_a_search_that_fails_leaves_nothing_for_the_next(device, monkeypatch):
+    rng = np.random.default_rng(11)
+    with both(device, 8, *gallery(rng, 8, 9_000, 1_200)) as (reference, scan):
+        kind = type(scan._kernels)
+        original = kind.launch
+
+        def launch(kernels, name, *rest):
+            original(kernels, name, *rest)
+            if name == "select_images":  # it has set a threshold for the next pass
+                raise MachineError("the GPU failed")
+
+        assert_same_search(reference, scan, query_tables(rng, 2, 8), 7)
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "launch", launch)
+            with pytest.raises(MachineError, match="the GPU failed"):
+                scan.search(query_tables(rng, 2, 8), 7)
+        assert_same_search(reference, scan, query_tables(rng, 2, 8), 7)
 
 
 @pytest.mark.parametrize("device", model_devices(orders=["shuffled"]), indirect=True)

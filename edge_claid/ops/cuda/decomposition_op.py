@@ -19,6 +19,7 @@ TILE = 128
 GRAM_SHARED = TILE * (TILE + 2) * 2
 SCALARS_SHARED = 4 * 256 + 8
 MAX_NODES = 4096
+MOST_IMAGES = 65535  # blocks that a launch may have along y
 CAPACITY = 512  # nodes an image at first; an image with more is redone with room for them
 
 # struct Decomposition of decomposition/arguments.h.
@@ -47,6 +48,8 @@ class CudaDecomposition:
     def __init__(self, device: Device, images: int, grid: tuple[int, int], width: int) -> None:
         count = grid[0] * grid[1]
         check_request(np.empty((count, width), np.float32), grid, None, 1, 1)
+        if not 0 < images <= MOST_IMAGES:
+            raise UsageError(f"{images} images a launch: from 1 to {MOST_IMAGES}")
         self._device, self._grid, self._images, self._capacity = device, grid, images, CAPACITY
         self._kernels = device.kernels("decomposition")
         self._tokens, self._width = count, width

@@ -82,6 +82,8 @@ class CudaCoder:
 
     def encode(self, projected: DeviceArray, codes: DeviceArray, counted: DeviceArray | None = None) -> None:
         """(R, d) from ``project`` to (R, M) uint8."""
+        if not projected.shape[0]:
+            return
         arguments = self._arguments(projected, counted)
         arguments["codes"] = codes.address
         self._kernels.launch(
@@ -90,6 +92,8 @@ class CudaCoder:
 
     def tables(self, projected: DeviceArray, tables: DeviceArray, counted: DeviceArray | None = None) -> None:
         """(Q, d) from ``project`` to look-up tables (Q, M, 256) float32."""
+        if not projected.shape[0]:
+            return
         arguments = self._arguments(projected, counted)
         arguments["tables"] = tables.address
         self._kernels.launch("lookup_tables", arguments, (projected.shape[0], self.subspaces), THREADS)
@@ -105,6 +109,8 @@ class CudaCoder:
         """values @ matrix; with a mean, which is subtracted first, of unit norm."""
         if values.shape[1] != matrix.shape[0] or to.shape != (values.shape[0], matrix.shape[1]):
             raise UsageError(f"{values.shape} @ {matrix.shape} does not give {to.shape}")
+        if not values.shape[0]:
+            return
         arguments = np.zeros((), ARGUMENTS)
         arguments["values"], arguments["matrix"], arguments["projected"] = values.address, matrix.address, to.address
         arguments["mean"] = 0 if mean is None else mean.address

@@ -105,7 +105,7 @@ class MapPooling:
         if regions.masks is not None:
             self._add_masks(arguments, regions.masks, count, rows * columns)
             launch("weigh_cells", arguments, (count, -(-rows * columns // THREADS)), THREADS)
-        grid = (-(-rows * columns // TILE), parts * maps)
+        grid = (parts * maps, -(-rows * columns // TILE))
         launch("raise_maps", arguments, grid, THREADS, 4 * TILE * (TILE + 1))
         launch("pool_regions", arguments, (count, -(-channels // THREADS)), THREADS)
         if norm:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 import numpy as np
 
 from edge_claid.errors import UsageError
 from edge_claid.ops.cuda.device import Device, DeviceArray, Scratch
+from edge_claid.ops.cuda.scan_results import Found, found_from_best, found_from_bytes, nothing_found, padded
 
 THREADS = 256
 CODEWORDS = 256
@@ -15,13 +17,14 @@ SEGMENT = 1 << 20  # rows
 CHUNK = 1024  # rows a block takes at a time
 MOST_SELECTED = 2048  # images that are sorted on the device; more are sorted on the host
 MOST_QUERIES = 16  # that go over the codes together
-SAMPLED_CHUNKS = 64  # scanned in full for a first threshold
+SAMPLED_CHUNKS = 32  # of a first pass, whose every row counts
+SAMPLED_TIMES = 4  # as many images as are wanted should lie in them
+GROWTH = 64  # most times as many rows as the pass before, so that few are left to sort
 PACK = 4
 SUBSPACES = (4, 8, 16, 32)
+WIDE = 1024  # threads of select_images
 SELECTION_SHARED = -(-(16 + 4 * 256) // 16) * 16 + 8 * MOST_SELECTED
-TABLES_SHARED = 16 + 2 * 4 * (THREADS // 32)
 BLOCKS_PER_PROCESSOR = 8
-UNTOUCHED = np.uint64(2**64 - 1)
 
 # struct Scan of scan/arguments.h.
 _POINTERS = (
@@ -32,8 +35,6 @@ _NUMBERS = ("subspaces", "queries", "k", "step", "image_count", "marked_count", 
 ARGUMENTS = np.dtype(
     [(name, np.uint64) for name in _POINTERS] + [("rows", np.int64)] + [(name, np.int32) for name in _NUMBERS]
 )
-
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class CodeScan:
@@ -51,7 +52,7 @@ class CodeScan:
         self._segments: list[tuple[DeviceArray, DeviceArray, DeviceArray]] = []
         self._pointers: list[DeviceArray] = []
         self._room: dict[str, DeviceArray] = {}
-        self._found = [Scratch(device) for _ in range(3)]
+        self._found = Scratch(device)
         self._capacity = 0  # images a query's arrays have room for
         groups = device.shared_limit // (subspaces * CODEWORDS * PACK)
         self._most_queries = min(MOST_QUERIES, PACK * groups)
@@ -62,8 +63,7 @@ class CodeScan:
     def __exit__(self, *_: object) -> None:
         for array in [*self._pointers, *self._room.values(), *(array for row in self._segments for array in row)]:
             array.close()
-        for room in self._found:
-            room.close()
+        self._found.close()
         self._pointers, self._room, self._segments = [], {}, []
 
     def __len__(self) -> int:
@@ -131,7 +131,7 @@ class CodeScan:
         parts = [
             self._search(tables.part(start, min(self._most_queries, queries - start)), k, allowed)
             for start in range(0, queries, self._most_queries)
-        ] or [_nothing(0, k)]
+        ] or [nothing_found(0, k)]
         images, distances, rows = (np.concatenate([part[i] for part in parts]) for i in range(3))
         return images, distances, rows
 
@@ -156,51 +156,60 @@ class CodeScan:
     # -- inside
 
     def _search(self, tables: DeviceArray, k: int, allowed: np.ndarray | None) -> Found:
-        queries = tables.shape[0]
-        if not self._rows or k < 1:
-            return _nothing(queries, k)
+        queries, wanted = tables.shape[0], min(k, self._images)
+        if not self._rows or wanted < 1:
+            return nothing_found(queries, max(k, 0))
         self._make_room(queries)
-        with contextlib.ExitStack() as stack:
-            marked = None if allowed is None else stack.enter_context(self._uploaded(_bits(np.asarray(allowed, bool))))
-            arguments = self._arguments(queries, tables=tables, k=min(k, MOST_SELECTED), marked=marked)
-            arguments["marked_count"] = 0 if allowed is None else len(allowed)
-            self._device.upload(np.full(queries, np.inf, np.float32), self._room["thresholds"])
-            if k > MOST_SELECTED:
-                self._pass(arguments, 1)
-                return self._sorted_on_host(queries, k)
-            kinds = (np.int32, np.float32, np.int64)
-            most = 1 if queries == 1 else self._most_queries
-            rooms = [room.array((most, k), kind) for room, kind in zip(self._found, kinds, strict=True)]
-            found = [room.part(0, queries) for room in rooms]
-            for name, array in zip(("found_images", "found_distances", "found_rows"), found, strict=True):
-                arguments[name] = array.address
-            step = -(-self._rows // CHUNK) // SAMPLED_CHUNKS
-            for each in [step, 1] if step > 1 else [1]:
-                self._pass(arguments, each)
-                self._kernels.launch("select_images", arguments, (queries,), THREADS, SELECTION_SHARED)
-            images, distances, rows = (self._device.download(array) for array in found)
-        return images, distances, rows
+        try:
+            if allowed is None:
+                found = self._ranked(self._arguments(queries, tables=tables), wanted)
+            else:
+                with self._uploaded(_bits(np.asarray(allowed, bool))) as marked:
+                    arguments = self._arguments(queries, marked_count=len(allowed), tables=tables, marked=marked)
+                    found = self._ranked(arguments, wanted)
+        except BaseException:
+            # Only a search that comes to its end leaves thresholds and best rows as the next one needs them.
+            self._close_room()
+            raise
+        return padded(found, k)
+
+    def _ranked(self, arguments: np.ndarray, k: int) -> Found:
+        """The k images of all passes. Zeros in place of byte tables: nothing is discarded before there is a bound."""
+        queries = int(arguments["queries"])
+        arguments["k"] = k
+        self._device.fill(self._room["bytes"], 0)
+        if k > MOST_SELECTED:
+            self._pass(arguments, 1)
+            best = self._device.download(self._room["best"])[:queries]
+            self._device.fill(self._room["best"], 0xFF)
+            self._device.fill(self._room["counts"], 0)
+            return found_from_best(best, k)
+        count = queries * k
+        # As large for few queries as for many, so that it stays where it is.
+        room = self._found.array((16 * k * (1 if queries == 1 else self._most_queries),), np.uint8)
+        for name, start in (("found_rows", 0), ("found_images", 8 * count), ("found_distances", 12 * count)):
+            arguments[name] = room.address + start
+        for step in self._steps(k):
+            self._pass(arguments, step)
+            self._kernels.launch("select_images", arguments, (queries,), WIDE, SELECTION_SHARED)
+        return found_from_bytes(self._device.download(room.part(0, 16 * count)), queries, k)
+
+    def _steps(self, k: int) -> list[int]:
+        """Every how many chunks each pass takes one: ever more rows, all of them at last."""
+        chunks = -(-self._rows // CHUNK)
+        sampled = max(SAMPLED_CHUNKS, -(-SAMPLED_TIMES * k * self._rows // (self._images * CHUNK)))
+        first = chunks // sampled
+        if first <= 1:
+            return [1]
+        passes = math.ceil(math.log(first) / math.log(GROWTH))
+        return [round(first ** ((passes - number) / passes)) for number in range(passes + 1)]
 
     def _pass(self, arguments: np.ndarray, step: int) -> None:
         arguments["step"] = step
         queries, pack = int(arguments["queries"]), int(arguments["pack"])
-        self._kernels.launch("byte_tables", arguments, (queries,), THREADS, TABLES_SHARED)
         blocks = self._blocks(-(-self._rows // (CHUNK * step)))
         shared = -(-queries // pack) * self.subspaces * CODEWORDS * pack
         self._kernels.launch(f"scan_codes_{self.subspaces}_{pack}", arguments, (blocks,), THREADS, shared)
-
-    def _sorted_on_host(self, queries: int, k: int) -> Found:
-        best = self._device.download(self._room["best"])[:queries]
-        self._device.fill(self._room["best"], 0xFF)
-        self._device.fill(self._room["counts"], 0)
-        images, distances, rows = _nothing(queries, k)
-        for query, keys in enumerate(best):
-            there = np.flatnonzero(keys != UNTOUCHED)
-            order = there[np.argsort(keys[there] >> np.uint64(32), kind="stable")][:k]
-            images[query, : len(order)] = order
-            distances[query, : len(order)] = _float_of((keys[order] >> np.uint64(32)).astype(np.uint32))
-            rows[query, : len(order)] = (keys[order] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        return images, distances, rows
 
     def _blocks(self, most: int) -> int:
         return max(1, min(most, self._device.processors * BLOCKS_PER_PROCESSOR))
@@ -235,25 +244,27 @@ class CodeScan:
             "thresholds": ((queries,), np.float32),
             "bytes": ((-(-queries // PACK) * PACK, self.subspaces, CODEWORDS), np.uint8),
         }
+        self._close_room()
+        for name, (shape, kind) in shapes.items():
+            self._room[name] = self._device.empty(shape, kind)
+        self._device.fill(self._room["best"], 0xFF)
+        self._device.fill(self._room["counts"], 0)
+        self._device.upload(np.full(queries, np.inf, np.float32), self._room["thresholds"])
+        self._capacity = images
+
+    def _close_room(self) -> None:
         for array in self._room.values():
             array.close()
         self._room, self._capacity = {}, 0
-        for name, (shape, kind) in shapes.items():
-            self._room[name] = self._device.empty(shape, kind)
-        self._capacity = images
-        self._device.fill(self._room["best"], 0xFF)
-        self._device.fill(self._room["counts"], 0)
 
-    def _arguments(
-        self, queries: int, *, k: int = 0, marked_count: int = 0, **arrays: DeviceArray | None
-    ) -> np.ndarray:
+    def _arguments(self, queries: int, *, marked_count: int = 0, **arrays: DeviceArray | None) -> np.ndarray:
         values = np.zeros((), ARGUMENTS)
         for name, array in {**self._room, **arrays}.items():
             values[name] = array.address if array is not None else 0
         for name, array in zip(("codes", "images", "live"), self._pointers, strict=True):
             values[name] = array.address
         values["rows"], values["subspaces"], values["queries"] = self._rows, self.subspaces, queries
-        values["k"], values["step"], values["image_count"] = k, 1, self._capacity
+        values["step"], values["image_count"] = 1, self._capacity
         values["marked_count"], values["pack"] = marked_count, 1 if queries == 1 else PACK
         return values
 
@@ -266,19 +277,7 @@ class CodeScan:
             array.close()
 
 
-def _nothing(queries: int, k: int) -> Found:
-    return (
-        np.full((queries, k), -1, np.int32),
-        np.full((queries, k), np.inf, np.float32),
-        np.full((queries, k), -1, np.int64),
-    )
-
-
 def _bits(flags: np.ndarray) -> np.ndarray:
     """(n,) bool to words of 32 bits, at least one."""
     packed = np.packbits(flags, bitorder="little")
     return np.pad(packed, (0, -len(packed) % 4 or (4 if not len(packed) else 0))).view("<u4")
-
-
-def _float_of(ordered: np.ndarray) -> np.ndarray:
-    return np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered).astype(np.uint32).view(np.float32)

@@ -3,8 +3,9 @@
 // One fibre a thread, one block after the other. A fibre runs until it meets a barrier or a warp operation and goes on
 // once all threads that must meet it have. Threads are resumed in ascending, descending or shuffled order: what depends
 // on an order that CUDA does not promise gives another answer in one of them. A barrier that some thread never reaches
-// ends the run with a message. Dynamic shared memory holds garbage when a block begins, and guard bytes behind it are
-// checked when it ends.
+// ends the run with a message, and so do threads that meet at different barriers or warp operations. Dynamic shared
+// memory holds garbage when a block begins, and guard bytes behind it are checked when it ends. Built with
+// CUDA_MODEL_RACES, every access of a kernel to memory goes through races.cc, which tells two that no barrier parts.
 //
 // What this cannot show: real concurrency, memory ordering, tensor cores, asynchronous copies. It is no GPU.
 #pragma once
@@ -28,6 +29,10 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+#if defined(CUDA_MODEL_RACES)
+#include "races.h"
+#endif
+
 #define __device__
 #define __forceinline__ inline
 #if defined(CUDA_MODEL_ARCH)
@@ -36,6 +41,9 @@
 
 struct uint3 {
     unsigned x, y, z;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
 };
 struct alignas(16) int4 {
     int x, y, z, w;
@@ -58,7 +66,7 @@ struct Fibre {
     uint3 index{};
     Waits waits = Waits::nothing;
     bool done = false;
-    unsigned warp_turn = 0, block_turn = 0;
+    unsigned warp_turn = 0, block_turn = 0, warp_barriers = 0;
 #if !defined(__x86_64__)
     ucontext_t context;
 #endif
@@ -66,14 +74,14 @@ struct Fibre {
 
 struct Warp {
     uint64_t values[2][32];
-    unsigned arrived[2] = {0, 0};
+    unsigned arrived[2] = {0, 0}, lines[2] = {0, 0};
 };
 
 struct Block {
     std::vector<Fibre> fibres;
     std::vector<Warp> warps;
     std::vector<char> shared;
-    unsigned waiting = 0;
+    unsigned waiting = 0, line = 0, number = 0;
     int any[2] = {0, 0};
     std::function<void()> body;
     Fibre* current = nullptr;
@@ -132,12 +140,24 @@ inline void switch_to(Fibre& from, Fibre& to) {
 #endif
 }
 
+// What races.cc is told of the thread that goes on; nothing is looked at while none does.
+inline void tell_races(const Block& block, const Fibre* fibre) {
+#if defined(CUDA_MODEL_RACES)
+    cuda_model_race = {block.number, fibre ? fibre->index.x : kNoThread, fibre ? fibre->block_turn : 0,
+                       fibre ? fibre->warp_barriers : 0, 0};
+#else
+    (void)block, (void)fibre;
+#endif
+}
+
 inline void enter() {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
     Block& block = *running;
+    tell_races(block, block.current);
     block.body();
+    tell_races(block, nullptr);
     block.current->done = true;
     switch_to(*block.current, block.scheduler);
 }
@@ -146,7 +166,7 @@ inline void prepare(Fibre& fibre) {
     if (!fibre.stack) fibre.stack.reset(new char[kStack]);
     fibre.waits = Waits::nothing;
     fibre.done = false;
-    fibre.warp_turn = fibre.block_turn = 0;
+    fibre.warp_turn = fibre.block_turn = fibre.warp_barriers = 0;
 #if defined(__x86_64__)
     uintptr_t top = (reinterpret_cast<uintptr_t>(fibre.stack.get()) + kStack) & ~uintptr_t{15};
     void** place = reinterpret_cast<void**>(top) - 2;
@@ -163,13 +183,21 @@ inline void prepare(Fibre& fibre) {
 #endif
 }
 
-inline void yield() { switch_to(*running->current, running->scheduler); }
+inline void yield() {
+    Block& block = *running;
+    Fibre& self = *block.current;
+    tell_races(block, nullptr);
+    switch_to(self, block.scheduler);
+    tell_races(block, &self);
+}
 
-// Meets all threads of the block; true where any of them said so.
-inline int meet_block(int predicate) {
+// Meets all threads of the block; true where any of them said so. line: of the source, the same for all of them.
+inline int meet_block(int predicate, unsigned line) {
     Block& block = *running;
     Fibre& self = *block.current;
     const unsigned turn = self.block_turn++ & 1;
+    if (block.waiting && block.line != line) fail("threads of a block meet at different barriers");
+    block.line = line;
     block.any[turn] |= predicate;
     self.waits = Waits::block;
     if (++block.waiting == block.fibres.size()) {
@@ -181,8 +209,8 @@ inline int meet_block(int predicate) {
     return block.any[turn];
 }
 
-// Meets the other lanes of the warp, each bringing a value; the values of all.
-inline const uint64_t* meet_warp(unsigned mask, uint64_t value) {
+// Meets the other lanes of the warp, each bringing a value; the values of all. line: as of meet_block.
+inline const uint64_t* meet_warp(unsigned mask, uint64_t value, unsigned line) {
     Block& block = *running;
     if (mask != 0xFFFFFFFFu) fail("a warp operation without all lanes");
     Fibre& self = *block.current;
@@ -190,6 +218,8 @@ inline const uint64_t* meet_warp(unsigned mask, uint64_t value) {
     Warp& warp = block.warps[number / 32];
     const unsigned turn = self.warp_turn++ & 1;
     warp.values[turn][number % 32] = value;
+    if (warp.arrived[turn] && warp.lines[turn] != line) fail("lanes of a warp meet at different operations");
+    warp.lines[turn] = line;
     self.waits = Waits::warp;
     if (++warp.arrived[turn] == 32) {
         warp.arrived[turn] = 0;
@@ -204,6 +234,7 @@ inline void run_block(Block& block, Order order, std::mt19937& generator) {
     std::vector<size_t> turns(count);
     for (size_t i = 0; i < count; ++i) turns[i] = order == Order::descending ? count - 1 - i : i;
     block.waiting = 0;
+    ++block.number;
     block.any[0] = block.any[1] = 0;
     for (Warp& warp : block.warps) warp.arrived[0] = warp.arrived[1] = 0;
     for (Fibre& fibre : block.fibres) prepare(fibre);
@@ -233,6 +264,9 @@ inline void launch(const std::function<void()>& body, const unsigned* grid, unsi
     block.fibres.resize(threads);
     block.warps.resize(threads / 32);
     block.shared.resize(shared + kGuard);
+#if defined(CUDA_MODEL_RACES)
+    cuda_model_new_launch(block.shared.data(), shared);
+#endif
     block.body = body;
     block.grid = {grid[0], grid[1], grid[2]};
     block.threads = {threads, 1, 1};
@@ -268,8 +302,10 @@ inline unsigned lane() { return running->current->index.x % 32; }
 #define gridDim (cuda_model::running->grid)
 #define blockDim (cuda_model::running->threads)
 
+// NAME_needs: bytes of the arguments, and the threads that it is compiled for.
 #define KERNEL(threads, blocks, name, Arguments)                                                                 \
     static void name##_body(const Arguments& args);                                                              \
+    extern "C" const unsigned name##_needs[2] = {sizeof(Arguments), threads};                                    \
     extern "C" void name(const void* args, const unsigned* grid, unsigned count, unsigned shared, int order,     \
                          unsigned seed) {                                                                        \
         Arguments copy;                                                                                          \
@@ -281,42 +317,50 @@ inline unsigned lane() { return running->current->index.x % 32; }
     char* pointer = \
         reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(cuda_model::running->shared.data()) + 15) & ~uintptr_t{15})
 
-inline void __syncthreads() { cuda_model::meet_block(0); }
-inline int __syncthreads_or(int predicate) { return cuda_model::meet_block(predicate); }
-inline void __syncwarp(unsigned mask = 0xFFFFFFFFu) { cuda_model::meet_warp(mask, 0); }
+inline void __syncthreads(unsigned line = __builtin_LINE()) { cuda_model::meet_block(0, line); }
+inline int __syncthreads_or(int predicate, unsigned line = __builtin_LINE()) {
+    return cuda_model::meet_block(predicate, line);
+}
+inline void __syncwarp(unsigned mask = 0xFFFFFFFFu, unsigned line = __builtin_LINE()) {
+    cuda_model::meet_warp(mask, 0, line);
+    ++cuda_model::running->current->warp_barriers;
+    cuda_model::tell_races(*cuda_model::running, cuda_model::running->current);
+}
 
-inline unsigned __ballot_sync(unsigned mask, int predicate) {
-    const uint64_t* values = cuda_model::meet_warp(mask, predicate != 0);
+inline unsigned __ballot_sync(unsigned mask, int predicate, unsigned line = __builtin_LINE()) {
+    const uint64_t* values = cuda_model::meet_warp(mask, predicate != 0, line);
     unsigned word = 0;
     for (unsigned lane = 0; lane < 32; ++lane) word |= static_cast<unsigned>(values[lane]) << lane;
     return word;
 }
-inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
-template <typename T>
-T __shfl_sync(unsigned mask, T value, int from) {
-    return cuda_model::from_bits<T>(cuda_model::meet_warp(mask, cuda_model::bits_of(value))[from & 31]);
+inline int __any_sync(unsigned mask, int predicate, unsigned line = __builtin_LINE()) {
+    return __ballot_sync(mask, predicate, line) != 0;
 }
 template <typename T>
-T __shfl_xor_sync(unsigned mask, T value, int step) {
+T __shfl_sync(unsigned mask, T value, int from, unsigned line = __builtin_LINE()) {
+    return cuda_model::from_bits<T>(cuda_model::meet_warp(mask, cuda_model::bits_of(value), line)[from & 31]);
+}
+template <typename T>
+T __shfl_xor_sync(unsigned mask, T value, int step, unsigned line = __builtin_LINE()) {
     const unsigned own = cuda_model::lane();
-    return cuda_model::from_bits<T>(cuda_model::meet_warp(mask, cuda_model::bits_of(value))[own ^ step]);
+    return cuda_model::from_bits<T>(cuda_model::meet_warp(mask, cuda_model::bits_of(value), line)[own ^ step]);
 }
 template <typename T>
-T __shfl_down_sync(unsigned mask, T value, int step) {
+T __shfl_down_sync(unsigned mask, T value, int step, unsigned line = __builtin_LINE()) {
     const unsigned own = cuda_model::lane(), from = own + step < 32 ? own + step : own;
-    return cuda_model::from_bits<T>(cuda_model::meet_warp(mask, cuda_model::bits_of(value))[from]);
+    return cuda_model::from_bits<T>(cuda_model::meet_warp(mask, cuda_model::bits_of(value), line)[from]);
 }
 template <typename T>
-T __shfl_up_sync(unsigned mask, T value, int step) {
+T __shfl_up_sync(unsigned mask, T value, int step, unsigned line = __builtin_LINE()) {
     const unsigned own = cuda_model::lane(), from = own >= static_cast<unsigned>(step) ? own - step : own;
-    return cuda_model::from_bits<T>(cuda_model::meet_warp(mask, cuda_model::bits_of(value))[from]);
+    return cuda_model::from_bits<T>(cuda_model::meet_warp(mask, cuda_model::bits_of(value), line)[from]);
 }
-inline unsigned __reduce_min_sync(unsigned mask, unsigned value) {
-    const uint64_t* values = cuda_model::meet_warp(mask, value);
+inline unsigned __reduce_min_sync(unsigned mask, unsigned value, unsigned line = __builtin_LINE()) {
+    const uint64_t* values = cuda_model::meet_warp(mask, value, line);
     return static_cast<unsigned>(*std::min_element(values, values + 32));
 }
-inline unsigned __reduce_add_sync(unsigned mask, unsigned value) {
-    const uint64_t* values = cuda_model::meet_warp(mask, value);
+inline unsigned __reduce_add_sync(unsigned mask, unsigned value, unsigned line = __builtin_LINE()) {
+    const uint64_t* values = cuda_model::meet_warp(mask, value, line);
     unsigned sum = 0;
     for (int lane = 0; lane < 32; ++lane) sum += static_cast<unsigned>(values[lane]);
     return sum;
@@ -324,8 +368,14 @@ inline unsigned __reduce_add_sync(unsigned mask, unsigned value) {
 
 template <typename T, typename Change>
 T cuda_model_atomic(T* place, Change change) {
+#if defined(CUDA_MODEL_RACES)
+    cuda_model_race.atomic = 1;
+#endif
     const T before = *place;
     *place = change(before);
+#if defined(CUDA_MODEL_RACES)
+    cuda_model_race.atomic = 0;
+#endif
     return before;
 }
 template <typename T>

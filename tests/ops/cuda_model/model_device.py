@@ -8,18 +8,22 @@ import functools
 import os
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_claid.errors import MachineError
 from edge_claid.ops.cuda.device import DeviceArray
 
 HERE = Path(__file__).parent
 SOURCES = Path(__file__).parents[3] / "edge_claid" / "ops" / "cuda"
+MOST_BLOCKS = ((1 << 31) - 1, 65535, 65535)  # along x, y, z, of every GPU
+GUARD = 256  # bytes behind an array
 ORDERS = {"ascending": 0, "descending": 1, "shuffled": 2}
-FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-x", "c++", "-Wall", "-Wno-unknown-pragmas")
+FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-x", "c++", "-Wall", "-Wno-unknown-pragmas")
 
 
 @functools.cache
@@ -30,30 +34,66 @@ def compiler() -> str | None:
 
 @functools.cache
 def library(family: str, folder: Path, arch: int | None) -> ctypes.CDLL:
-    """The kernels of a family as a shared library. arch: what __CUDA_ARCH__ says, None for not defined."""
-    target = folder / f"{family}-{arch}.so"
-    found = compiler()
+    """The kernels of a family as a shared library, kept in the folder. arch: __CUDA_ARCH__, None for not defined."""
+    extra, races = os.environ.get("CUDA_MODEL_FLAGS", ""), races_are_told()
+    target = folder / f"{family}-{arch}-{zlib.crc32(extra.encode())}{'-races' * races}.so"
+    if not target.is_file():
+        built(
+            SOURCES / family / f"{family}.cu",
+            target,
+            [*extra.split(), *([f"-DCUDA_MODEL_ARCH={arch}"] if arch else [])],
+        )
+    return ctypes.CDLL(str(target))
+
+
+def built(source: Path, target: Path, options: Sequence[str]) -> None:
+    """Compile kernels; with races, such that every access calls what races.cc defines.
+
+    ThreadSanitizer instruments them for that, its library is not linked.
+    """
+    found, partial = compiler(), target.with_suffix(f".{os.getpid()}")
     assert found is not None
-    defined = [f"-DCUDA_MODEL_ARCH={arch}"] if arch else []
-    source = SOURCES / family / f"{family}.cu"
-    extra = os.environ.get("CUDA_MODEL_FLAGS", "").split()
     # A preloaded sanitizer is for this process, not for the compiler.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    subprocess.run(
-        [found, *FLAGS, *extra, *defined, f"-I{HERE}", str(source), "-o", str(target)], check=True, env=environment
-    )
-    return ctypes.CDLL(str(target))
+
+    def run(*arguments: str | Path) -> None:
+        subprocess.run([found, *map(str, arguments)], check=True, env=environment)
+
+    command = [*FLAGS, *options, f"-I{HERE}"]
+    if races_are_told():
+        objects = [target.with_suffix(".kernels.o"), target.with_suffix(".races.o")]
+        run(*command, "-g", "-fsanitize=thread", "-DCUDA_MODEL_RACES", "-c", source, "-o", objects[0])
+        run(*command, "-c", HERE / "races.cc", "-o", objects[1])
+        run("-shared", *objects, "-o", partial)
+    else:
+        run(*command, "-shared", source, "-o", partial)
+    os.replace(partial, target)
+
+
+def races_are_told() -> bool:
+    """Whether kernels are built such that two accesses that no barrier parts end the process."""
+    return os.environ.get("CUDA_MODEL_RACES") == "1"
 
 
 class _Memory:
     def __init__(self, device: ModelDevice, size: int) -> None:
-        # Garbage, at an address as aligned as an allocation on a GPU is.
-        self.block = np.full(size + 256, 0xA5, np.uint8)
+        # Garbage, at an address as aligned as an allocation on a GPU is, and some more behind it that must stay.
+        self.block = np.full(size + 256 + GUARD, 0xA5, np.uint8)
         self.address = (self.block.ctypes.data + 255) // 256 * 256
-        self._device = device
+        self.size, self._device = size, device
+        self._end = self.address - self.block.ctypes.data + size
+        self._guard("poison")
 
     def free(self) -> None:
+        self._guard("unpoison")
         self._device.live.remove(self)
+        assert (self.block[self._end : self._end + GUARD] == 0xA5).all(), "a write behind an array"
+
+    def _guard(self, what: str) -> None:
+        """Under the address sanitizer a kernel may not read there either."""
+        change = getattr(ctypes.CDLL(None), f"__asan_{what}_memory_region", None)
+        if change is not None:
+            change(ctypes.c_void_p(self.address + self.size), ctypes.c_size_t(GUARD))
 
 
 class ModelKernels:
@@ -63,14 +103,24 @@ class ModelKernels:
         self._device, self._loaded = device, loaded
 
     def launch(self, name: str, arguments: np.ndarray, grid: Sequence[int], threads: int, shared: int = 0) -> None:
-        if shared > self._device.shared_limit:
-            raise AssertionError(f"{name} asks for {shared} bytes of shared memory")
-        blocks = (ctypes.c_uint * 3)(*grid, *[1] * (3 - len(grid)))
+        """Refuses what a driver refuses, and a struct of another size than the kernel's."""
+        size, most_threads = (ctypes.c_uint * 2).in_dll(self._loaded, f"{name}_needs")
+        sides = (*grid, *[1] * (3 - len(grid)))
+        fits = all(0 < side <= most for side, most in zip(sides, MOST_BLOCKS, strict=True))
+        if not fits or not 0 < threads <= most_threads or shared > self._device.shared_limit:
+            raise MachineError(
+                f"kernel {name} could not be started: {sides} blocks of {threads} threads, {shared} bytes"
+            )
+        assert arguments.nbytes == size, f"{name} takes {size} bytes, not {arguments.nbytes}"
+        blocks = (ctypes.c_uint * 3)(*sides)
         content = arguments.tobytes()
         self._device.start(lambda: self._run(name, content, blocks, threads, shared))
 
     def _run(self, name: str, content: bytes, blocks: Any, threads: int, shared: int) -> None:
         seed, order = len(self._device.launched), ORDERS[self._device.order]
+        if races_are_told():
+            bounds = [side for memory in self._device.live for side in (memory.address, memory.address + memory.size)]
+            self._loaded.cuda_model_watch((ctypes.c_size_t * len(bounds))(*bounds), ctypes.c_size_t(len(bounds) // 2))
         getattr(self._loaded, name)(content, blocks, threads, shared, order, seed)
         self._device.launched.append(name)
 
@@ -122,8 +172,6 @@ class ModelDevice:
         kind = np.dtype(dtype)
         size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
         if sum(memory.block.nbytes for memory in self.live) + size > self.memory:
-            from edge_claid.errors import MachineError
-
             raise MachineError(f"the GPU has no {size} bytes left")
         memory = _Memory(self, size)
         self.live.append(memory)

@@ -89,10 +89,10 @@ __device__ __forceinline__ void label_components(const Decomposition& args, int 
     }
 }
 
-// One warp gives numbers to the components that are large enough; next[first token] = the node's row.
-__device__ __forceinline__ void number_components(const Decomposition& args, int64_t first, int row, const Room& room) {
+// One warp gives numbers, from `nodes` on, to the components that are large enough; next[first token] = the node's row.
+__device__ __forceinline__ void number_components(const Decomposition& args, int64_t first, int row, int nodes,
+                                                  const Room& room) {
     const int lane = threadIdx.x;
-    int nodes = room.shared->nodes;
     for (int side = 1; side <= 2; ++side)
         for (int start = 0; start < args.tokens; start += 32) {
             const int i = start + lane;
@@ -134,7 +134,7 @@ __device__ __forceinline__ void add_children(const Decomposition& args, int64_t 
         if (room.side[i]) atomicAdd(&room.areas[room.labels[i]], 1u);
     const int before = room.shared->nodes;
     __syncthreads();
-    if (threadIdx.x < 32) number_components(args, first, row, room);
+    if (threadIdx.x < 32) number_components(args, first, row, before, room);
     __syncthreads();
     uint32_t* masks = args.masks + first * args.words;
     for (int64_t w = (int64_t)before * args.words + threadIdx.x; w < (int64_t)room.shared->nodes * args.words; w += kThreads)

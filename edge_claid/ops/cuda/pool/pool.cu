@@ -43,13 +43,14 @@ KERNEL(kThreads, 4, boxes_in_cells, Pool) {
     }
 }
 
-// Grid: (ceil(h w / 32), ceil(C / 32) B); shared: 32 * 33 floats. Transposes, and raises to the power.
+// Grid: (ceil(C / 32) B, ceil(h w / 32)), the side that may be long first; shared: 32 * 33 floats. Transposes, and
+// raises to the power.
 KERNEL(kThreads, 4, raise_maps, Pool) {
     DYNAMIC_SHARED(memory);
     float* tile = (float*)memory;
     const int cells = args.rows * args.columns, parts = (args.channels + kTile - 1) / kTile;
-    const int64_t map = blockIdx.y / parts;
-    const int first_channel = blockIdx.y % parts * kTile, first_cell = blockIdx.x * kTile;
+    const int64_t map = blockIdx.x / parts;
+    const int first_channel = blockIdx.x % parts * kTile, first_cell = blockIdx.y * kTile;
     const int x = threadIdx.x % kTile;
     for (int y = threadIdx.x / kTile; y < kTile; y += kThreads / kTile) {
         const int channel = first_channel + y, cell = first_cell + x;

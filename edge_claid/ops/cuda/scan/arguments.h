@@ -6,6 +6,7 @@
 #include "../kernel.h"
 
 constexpr int kThreads = 256;
+constexpr int kWide = 1024;       // threads of select_images, where one block does the work of a query
 constexpr int kCodewords = 256;
 constexpr int kSegmentBits = 20;
 constexpr int kChunk = 1024;      // rows that a block takes at a time; divides a segment
@@ -18,8 +19,8 @@ struct Scan {
     const int32_t* const* images;   // (segments) -> (2^20)
     uint32_t* const* live;          // (segments) -> (2^15) words of bits
     const float* tables;            // (Q, M, 256)
-    uint8_t* bytes;                 // quantised tables, see byte_tables
-    float* thresholds;              // (Q) distance that a row must not exceed
+    uint8_t* bytes;                 // quantised tables, see quantise_tables; zeros discard nothing
+    float* thresholds;              // (Q) distance that a row must not exceed; infinity before and after a search
     unsigned long long* best;       // (Q, I) by image: distance, ordered as bits, over its nearest row; or untouched
     int32_t* touched;               // (Q, I) images that have a best row
     uint32_t* counts;               // (Q) how many

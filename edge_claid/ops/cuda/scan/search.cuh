@@ -1,6 +1,6 @@
 // One pass over the codes for a batch of queries, and the k best images of what it leaves.
 #pragma once
-#include "tables.cuh"
+#include "arguments.h"
 
 // Codes as words, loaded in as few instructions as there can be.
 template <int M>
@@ -9,19 +9,18 @@ struct Code {
 };
 
 template <int M>
-__device__ __forceinline__ Code<M> load_code(const uint8_t* codes, int64_t row) {
+__device__ __forceinline__ Code<M> load_code(const uint8_t* codes, int row) {
     Code<M> code;
-    const uint8_t* from = codes + row * M;
+    const uint8_t* from = codes + row * M;  // of a segment, at most 2^25 bytes
     if constexpr (M == 4) {
-        code.words[0] = *(const uint32_t*)from;
+        code.words[0] = __ldg((const uint32_t*)from);
     } else if constexpr (M == 8) {
-        const uint64_t both = *(const uint64_t*)from;
-        code.words[0] = (uint32_t)both;
-        code.words[1] = (uint32_t)(both >> 32);
+        const uint2 both = __ldg((const uint2*)from);
+        code.words[0] = both.x, code.words[1] = both.y;
     } else {
 #pragma unroll
         for (int part = 0; part < M / 16; ++part) {
-            const uint4 four = ((const uint4*)from)[part];
+            const uint4 four = __ldg((const uint4*)from + part);
             code.words[4 * part] = four.x, code.words[4 * part + 1] = four.y;
             code.words[4 * part + 2] = four.z, code.words[4 * part + 3] = four.w;
         }
@@ -67,7 +66,7 @@ __device__ __forceinline__ void packed_sums(const uint32_t* words, const Code<M>
 template <int M, int Pack>
 __device__ __forceinline__ uint32_t survivors_of(const char* shared, int group, int queries, const Code<M>& code) {
     if constexpr (Pack == 1) {
-        return byte_sum<M>((const uint8_t*)shared + group * M * kCodewords, code) <= 254;
+        return byte_sum<M>((const uint8_t*)shared, code) <= 254;
     } else {
         uint32_t even, odd;
         packed_sums<M>((const uint32_t*)shared + group * M * kCodewords, code, &even, &odd);
@@ -79,37 +78,42 @@ __device__ __forceinline__ uint32_t survivors_of(const char* shared, int group, 
 }
 
 // Every step-th chunk of rows against all queries, whose byte tables lie in shared memory. A block takes one chunk after
-// the other; a thread some rows of it at a time, so that as many loads are under way.
+// the other; a thread some rows of it at a time, so that as many loads are under way. Rows behind the last are looked up
+// as if they were the chunk's first, for a branch a row would keep the rows' look-ups from overlapping.
 template <int M, int Pack>
 __device__ __forceinline__ void scan_rows(const Scan& args, char* shared) {
-    const int groups = (args.queries + Pack - 1) / Pack;
+    const int groups = Pack == 1 ? 1 : (args.queries + Pack - 1) / Pack;
     const uint32_t* from = (const uint32_t*)args.bytes;
     for (int w = threadIdx.x; w < groups * M * kCodewords * Pack / 4; w += kThreads) ((uint32_t*)shared)[w] = from[w];
     __syncthreads();
     constexpr int kRows = M > 16 ? 2 : 4;  // more would not fit the registers
+    constexpr uint32_t kOfRow = (1u << Pack) - 1;
     const int64_t chunks = (args.rows + kChunk - 1) / kChunk;
-    for (int64_t chunk = (int64_t)blockIdx.x * args.step; chunk < chunks; chunk += (int64_t)gridDim.x * args.step)
-        for (int start = 0; start < kChunk; start += kRows * kThreads) {
-            const int64_t first = chunk * kChunk + start + threadIdx.x;
-            const uint8_t* codes = args.codes[chunk * kChunk >> kSegmentBits];
+    for (int64_t chunk = (int64_t)blockIdx.x * args.step; chunk < chunks; chunk += (int64_t)gridDim.x * args.step) {
+        const int64_t first = chunk * kChunk, left = args.rows - first;
+        const int rows = left < kChunk ? (int)left : kChunk;
+        const uint8_t* codes = args.codes[first >> kSegmentBits] + (first & ((1 << kSegmentBits) - 1)) * M;
+        for (int start = threadIdx.x; start < kChunk; start += kRows * kThreads) {
             Code<M> own[kRows];
+            uint32_t there = 0;
 #pragma unroll
             for (int r = 0; r < kRows; ++r) {
-                const int64_t row = first + r * kThreads;
-                own[r] = load_code<M>(codes, (row < args.rows ? row : chunk * kChunk) & ((1 << kSegmentBits) - 1));
+                const int row = start + r * kThreads;
+                own[r] = load_code<M>(codes, row < rows ? row : 0);
+                there |= row < rows ? kOfRow << (r * Pack) : 0;
             }
             for (int group = 0; group < groups; ++group) {
                 uint32_t survivors = 0;
 #pragma unroll
                 for (int r = 0; r < kRows; ++r)
-                    if (first + r * kThreads < args.rows)
-                        survivors |= survivors_of<M, Pack>(shared, group, args.queries, own[r]) << (r * Pack);
-                for (; survivors; survivors &= survivors - 1) {
+                    survivors |= survivors_of<M, Pack>(shared, group, args.queries, own[r]) << (r * Pack);
+                for (survivors &= there; survivors; survivors &= survivors - 1) {
                     const int bit = __ffs(survivors) - 1;
-                    offer(args, group * Pack + bit % Pack, first + bit / Pack * kThreads);
+                    offer(args, group * Pack + bit % Pack, first + start + bit / Pack * kThreads);
                 }
             }
         }
+    }
 }
 
 // Grid: any; shared: the byte tables, ceil(Q / pack) M 256 pack bytes.
