@@ -17,9 +17,13 @@ FOLDER = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 
 def write(path: Path, parts: dict[str, Any]) -> None:
     """Put these parts of a results file in place of earlier ones; other parts stay."""
+    write_as_told(path, {name: {**part, **environment()} for name, part in parts.items()})
+
+
+def write_as_told(path: Path, parts: dict[str, Any]) -> None:
+    """The same for parts that name their machine already, having been measured on another one."""
     known = json.loads(path.read_text()) if path.exists() else {}
-    for name, part in parts.items():
-        known[name] = {**part, **environment()}
+    known.update(parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=1) + "\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,17 @@ def test_a_killed_command_loses_doubles_and_breaks_nothing(tmp_path: Path) -> No
     assert figures["cuts"] >= 15
     assert sum(count > 0 for count in figures["rounds_by_operation"].values()) >= 3
     assert {figures[kind] for kind in ("lost", "doubled", "unreadable", "unasked", "failed", "hung")} == {0}
+
+
+@pytest.mark.skipif(not Path("/usr/lib/uml/modules").is_dir(), reason="no user-mode Linux (package user-mode-linux)")
+@pytest.mark.skipif(shutil.which("mkfs.vfat", path="/usr/sbin:/sbin") is None, reason="no mkfs.vfat (dosfstools)")
+def test_a_killed_command_on_vfat(tmp_path: Path) -> None:
+    options = ("--rounds", "1", "--seed", "5", "--operations", "enrol")
+    figures = ran("power_cut_vfat.py", tmp_path / "r.json", *options)["kill_vfat"]
+    assert figures["rounds"] == 1
+    assert figures["findings"] == []
+    assert figures["file_system_after_it"] == "sound"
+    assert figures["kernel"] != platform.release()
 
 
 @needs_compiler
