@@ -125,6 +125,9 @@ class Tracker:
 
     def _benefit(self, track: Track, sighting: Sighting, overlap: float, near: float) -> float:
         """How well a sighting continues a track, 0 for not at all, at most 1: place first, then looks and name."""
+        if track.votes.item is not None and sighting.item is None:
+            # A region that nothing names, where a named thing should be, is as likely what stands behind it.
+            return 0.0
         same = track.item is not None and track.item == sighting.item
         alike = max(0.0, float(track.descriptor @ sighting.descriptor))
         # A thing that moves fast no longer overlaps where it was; its name or its looks tell that it is the same.

@@ -111,6 +111,15 @@ def test_a_confirmed_thing_outlives_a_missed_look_and_leaves_after_that():
     assert [len(frame) for frame in answers[6:]] == [1, 0, 0, 0]
 
 
+def test_a_named_thing_is_not_followed_to_what_stands_behind_it():
+    behind = sighting(moved(BOX, 20), None, direction=1)
+    answers = run([[sighting(BOX)]] * 5 + [[behind]] * 2 + [[sighting(BOX)]])
+    assert [track.id for track in answers[-1]] == [1]
+    assert box_overlaps(np.array([answers[-1][0].box]), np.array([BOX]))[0, 0] > 0.95
+    cups = [track for frame in answers[5:7] for track in frame if track.label == "cup"]
+    assert [track.box for track in cups] == [pytest.approx(BOX)]  # missed once it stays where it was, then it is gone
+
+
 def test_a_missed_track_is_not_shown_over_another_of_its_name():
     large = (90.0, 70.0, 215.0, 190.0)
     answers = run([[sighting(BOX)]] * 5 + [[sighting(large, direction=1)]] * 3)
