@@ -98,6 +98,40 @@ def saved(tmp_path: Path, name: str, pixels: np.ndarray) -> Path:
     return tmp_path / name
 
 
+def test_what_is_seen_when_it_is_held_is_what_stays(
+    served: Callable[..., str], opened: Callable[..., Any], clip: Path
+) -> None:
+    page = opened(served(source=str(clip)))
+    page.wait_for_selector("#frame:not([hidden])")
+    # Pictures take their time from here on, so that one is on its way to the screen whenever it is held.
+    page.evaluate("""() => {
+        const decoded = window.createImageBitmap;
+        window.waiting = window.drawn = 0;
+        window.createImageBitmap = async (picture) => {
+            window.waiting += 1;
+            await new Promise((done) => setTimeout(done, 300));
+            window.waiting -= 1;
+            window.drawn += 1;
+            return decoded(picture);
+        };
+    }""")
+    until(page, "window.waiting === 1")
+    seen = page.evaluate("""() => {
+        const canvas = document.getElementById("picture");
+        const { left, top, width, height } = document.getElementById("frame").getBoundingClientRect();
+        const at = { clientX: left + width / 4, clientY: top + height / 4, button: 0, pointerId: 1, bubbles: true };
+        document.getElementById("frame").setPointerCapture = () => {};
+        canvas.dispatchEvent(new PointerEvent("pointerdown", at));
+        window.onTheWay = window.waiting;
+        window.drawn = 0;
+        return canvas.toDataURL();
+    }""")
+    assert page.evaluate("window.onTheWay") == 1
+    until(page, "window.drawn === 1")
+    page.wait_for_timeout(200)
+    assert page.locator("#picture").evaluate("c => c.toDataURL()") == seen
+
+
 def test_from_the_moving_picture_to_an_item_and_back(
     served: Callable[..., str], opened: Callable[..., Any], clip: Path
 ) -> None:

@@ -4,7 +4,7 @@ import { boxText } from "./answers.js";
 import { ownFolder } from "./cards.js";
 import { list } from "./gallery.js";
 import { $, ask, lasting, made, query, say, sleep } from "./page.js";
-import { current, drawMarks, goLive, hold, show, stage } from "./stage.js";
+import { current, goLive, hold, showLive, stage } from "./stage.js";
 
 const WORDS = { off: "no live picture", starting: "starting", running: "live", lost: "picture lost", reconnecting: "connecting again", ended: "ended", gone: "server does not answer" };
 let images = null;
@@ -87,11 +87,8 @@ async function take(facts, bytes) {
   }
   if (facts.state === "running" || !facts.reason) tellRates(facts);
   if (!bytes.length) return;
-  stage.newest = new Blob([bytes], { type: "image/jpeg" });
-  if (stage.still) return;
-  stage.facts = facts;
-  await show(stage.newest);
-  if (!stage.still) drawMarks();
+  stage.newest = { picture: new Blob([bytes], { type: "image/jpeg" }), facts };
+  if (!stage.still) await showLive(stage.newest);
 }
 
 async function read(body) {

@@ -7,18 +7,27 @@ export const stage = {
   live: false, // the server has a source
   still: null, // Blob of a picture that is held or was opened; null while the live picture runs
   opened: false, // the still was opened by the user, not held from the live picture
-  newest: null, // Blob of the newest live picture
+  shown: null, // Blob of the live picture that was drawn last
   facts: null, // what the server said with it
+  newest: null, // the live picture that came last, and what was said with it: {picture, facts}
   size: null, // [width, height] of the picture shown
   box: null,
 };
 
 export function current() {
-  return stage.still || stage.newest;
+  return stage.still || stage.shown;
 }
 
-export async function show(blob) {
-  const bitmap = await createImageBitmap(blob);
+export async function showLive({ picture, facts }) {
+  const bitmap = await createImageBitmap(picture);
+  // Held while this was decoded: what was seen then is what stays.
+  if (stage.still) return bitmap.close();
+  Object.assign(stage, { shown: picture, facts });
+  draw(bitmap);
+  drawMarks();
+}
+
+function draw(bitmap) {
   const canvas = $("picture");
   if (!stage.size || stage.size[0] !== bitmap.width || stage.size[1] !== bitmap.height) {
     stage.size = [bitmap.width, bitmap.height];
@@ -131,14 +140,14 @@ export function setBox(box) {
 }
 
 export function hold() {
-  if (!stage.still) stage.still = stage.newest;
+  if (!stage.still) stage.still = stage.shown;
   tellControls();
 }
 
 export function goLive() {
   Object.assign(stage, { still: null, opened: false });
   setBox(null);
-  if (stage.newest) show(stage.newest);
+  if (stage.newest) showLive(stage.newest);
 }
 
 function pointOf(event) {
@@ -226,7 +235,7 @@ window.addEventListener("resize", fitStage);
 async function open(file) {
   if (!file) return;
   try {
-    await show(file);
+    draw(await createImageBitmap(file));
   } catch {
     return say(`this browser cannot show ${file.name}; open a JPEG, PNG or WebP picture`, true);
   }
