@@ -152,7 +152,7 @@ def run_cases(kind: str, first: int, count: int, save: Path | None = None) -> tu
         for case in range(first, first + count):
             rng = np.random.default_rng([case, len(kind)])
             odd = kind == "values"
-            content = with_odd_values(samples[0], rng, folder) if odd else mutated(samples, rng)
+            content = with_odd_values(samples[case % len(samples)], rng, folder) if odd else mutated(samples, rng)
             started = time.monotonic()
             try:
                 with _deadline():

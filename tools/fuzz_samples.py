@@ -13,6 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from edge_claid.codes.codebook import CodeBook
+from edge_claid.codes.projection import Projection
+from edge_claid.codes.space import CodeSpace
 from edge_claid.gallery.roots import register_root
 from edge_claid.gallery.rows import NewImage
 from edge_claid.gallery.store import Gallery
@@ -62,14 +65,16 @@ def _sample_heics(rgb: Image.Image, exif: Image.Exif) -> list[bytes]:
 
 
 def sample_galleries(folder: Path) -> list[bytes]:
-    """An empty gallery, and one of some images."""
+    """An empty gallery, one of some images, and one of as many that are coded."""
     contents = []
-    for count in (0, 30):
-        path = folder / f"sample{count}.claid"
+    for count, coded in ((0, False), (30, False), (30, True)):
+        path = folder / "sample.claid"
         with Gallery.open(path, "create") as gallery:
             gallery.bind("aa", {"network": "made-up"}, 16)
             register_root(gallery, "/nowhere", "photos")
             gallery.add([made_up_image(i) for i in range(count)])
+            if coded:
+                gallery.adopt_space(made_up_space())
         contents.append(path.read_bytes())
         path.unlink()
     return contents
@@ -85,6 +90,12 @@ def sample_logs(folder: Path) -> list[bytes]:
         log = Path(f"{path}-wal").read_bytes()
     path.unlink()
     return [log]
+
+
+def made_up_space() -> CodeSpace:
+    """Of four bytes a region, some pages long."""
+    centroids = np.random.default_rng(0).normal(size=(4, 256, 4)).astype(np.float32)
+    return CodeSpace(Projection(np.zeros(16, np.float32), np.eye(16, dtype=np.float32)), CodeBook(None, centroids))
 
 
 def made_up_image(seed: int) -> NewImage:
