@@ -41,6 +41,16 @@ class RegionSettings:
     merge_iou: float = 0.9
     center: bool = True
 
+    @property
+    def decomposition(self) -> dict[str, Any]:
+        """What of it the decomposition takes (ops/reference/decomposition_settings.py); the rest chooses its nodes."""
+        return {
+            "alpha": self.alpha,
+            "tau1": self.tau1,
+            "energy_share": self.energy_share,
+            "smallest": self.smallest,
+        }
+
 
 @dataclass(frozen=True)
 class NetworkSettings:

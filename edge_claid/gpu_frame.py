@@ -153,14 +153,7 @@ class FrameOnDevice:
         """Start all stages; from the second time on nothing here allocates or waits, so that it can be recorded."""
         stages, chosen = self._stages, self._stages.settings.regions
         tokens = self._run_network("vit", stages.vit, self._vit_planes, stages.files[0])[0]
-        trees = self._decomposition.start(
-            tokens,
-            stages.center,
-            alpha=chosen.alpha,
-            tau1=chosen.tau1,
-            energy_share=chosen.energy_share,
-            smallest=chosen.smallest,
-        )
+        trees = self._decomposition.start(tokens, stages.center, **chosen.decomposition)
         self._regions = trees.regions(self._sizes, chosen.tau2, chosen.merge_iou, self._regions)
         maps = self._run_network("convolutional", stages.convolutional, self._planes, stages.files[1])
         weights = (1.0, stages.settings.descriptors.share_16, stages.settings.descriptors.share_8)

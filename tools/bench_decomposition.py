@@ -151,7 +151,7 @@ def in_turn(runs: dict[str, tuple[Callable[[], Any], int]], warm: bool = True) -
 def timed_picture(picture: Picture, repeats: int, peers: bool) -> dict[str, float]:
     """Medians in milliseconds and ratios for one picture."""
     x, grid = picture.features, picture.grid
-    product = {name: getattr(RegionSettings(), name) for name in ("alpha", "tau1", "energy_share", "smallest")}
+    product = RegionSettings().decomposition
     center = x.mean(axis=0)
     runs: dict[str, tuple[Callable[[], Any], int]] = {
         isa: (partial(cpu.decompose, x, grid, isa=isa), repeats) for isa in cpu.supported_isas() if isa != "portable"

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_claid.ops.cpu import _decomposition
 from edge_claid.ops.cpu import decomposition_op as cpu
+from edge_claid.ops.reference.decomposition_settings import DecompositionSettings
 
 STEPS = ("normalise", "gram", "degrees", "ksums", "components")
 
@@ -39,7 +40,7 @@ def step_table(
     read once. ksums: the Gram rows of every start and every move read once. Reads at the measured rate of the cache
     that holds the data.
     """
-    arguments = cpu.arguments_of(features, None, 0.2, 0.97, 0.3, 15, 4096)
+    arguments = cpu.arguments_of(features, None, DecompositionSettings())
     isa = cpu.supported_isas()[0]
     runs = _decomposition.timed(np.ascontiguousarray(features), *grid, arguments, isa, repeats)
     table = {step: {"ms": statistics.median(run[step] for run in runs) * 1e3} for step in STEPS}

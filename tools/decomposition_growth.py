@@ -10,6 +10,7 @@ from decomposition_floors import STEPS
 
 from edge_claid.ops.cpu import _decomposition
 from edge_claid.ops.cpu import decomposition_op as cpu
+from edge_claid.ops.reference.decomposition_settings import DecompositionSettings
 
 SIDES = (16, 24, 32, 45, 64, 80, 100)
 WIDTHS = (384, 768)
@@ -21,7 +22,7 @@ def growth() -> list[dict[str, float]]:
     for width in WIDTHS:
         for side in SIDES:
             features = clustered_tokens((side, side), width)
-            arguments = cpu.arguments_of(features, None, 0.2, 0.97, 0.3, 15, 4096)
+            arguments = cpu.arguments_of(features, None, DecompositionSettings())
             isa = cpu.supported_isas()[0]
             runs = _decomposition.timed(features, side, side, arguments, isa, 9 if side <= 45 else 4)
             steps = {step: min(run[step] for run in runs) * 1e3 for step in STEPS}

@@ -20,6 +20,7 @@ from results_file import FOLDER, environment
 
 from edge_claid.ops.cpu import _decomposition
 from edge_claid.ops.cpu.decomposition_op import arguments_of
+from edge_claid.ops.reference.decomposition_settings import DecompositionSettings
 
 TILE, THREADS = 128, 256
 PRODUCTS_A_CYCLE = 256  # int8, of a multiprocessor: 64 lanes of dp4a
@@ -54,8 +55,7 @@ def counts_of(path: Path) -> dict[str, float]:
     rows = []
     for grid, images in read_tokens(path).items():
         for features in images:
-            settings = SETTINGS | {"center": None, "energy_share": 0.3, "max_nodes": 4096}
-            arguments = arguments_of(features, **settings)
+            arguments = arguments_of(features, None, DecompositionSettings(**SETTINGS))
             (run,) = _decomposition.timed(np.ascontiguousarray(features), *grid, arguments, "auto", 1)
             padded = -(-len(features) // TILE) * TILE
             tiles = padded // TILE

@@ -60,10 +60,7 @@ class ClaidDetector:
             np.ascontiguousarray(tokens.features, np.float32),
             tokens.grid,
             center=self._center,
-            alpha=chosen.alpha,
-            tau1=chosen.tau1,
-            energy_share=chosen.energy_share,
-            smallest=chosen.smallest,
+            **chosen.decomposition,
         )
         kept, parents = kept_nodes(tree, chosen.tau2, chosen.merge_iou)
         return regions_from_nodes(tree, kept, parents, tokens)

@@ -12,6 +12,7 @@ from edge_claid.config import RegionSettings
 from edge_claid.errors import BadImageError, UsageError
 from edge_claid.ops.cpu import decomposition_op
 from edge_claid.ops.reference.decomposition import decompose
+from edge_claid.ops.reference.decomposition_settings import DecompositionSettings
 from edge_claid.ops.reference.region_tree import Tree
 from edge_claid.records import Regions, Tokens
 from edge_claid.regions.claid import ClaidDetector, boxes_from_masks, kept_nodes
@@ -177,3 +178,11 @@ def test_a_bad_picture_does_not_end_a_batch():
     assert isinstance(error, BadImageError)
     assert same(first, detector.detect(good))
     assert same(last, first)
+
+
+def test_settings_reach_the_op_by_their_names():
+    chosen = RegionSettings(alpha=0.31, tau1=0.9, energy_share=0.2, smallest=11)
+    handed = DecompositionSettings(**chosen.decomposition)
+    assert (handed.alpha, handed.tau1, handed.energy_share, handed.smallest) == (0.31, 0.9, 0.2, 11)
+    with pytest.raises(TypeError, match="alpa"):
+        decompose(np.ones((16, 8), np.float32), (4, 4), alpa=0.3)

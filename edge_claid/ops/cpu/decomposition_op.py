@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from edge_claid.errors import BadImageError, UsageError
 from edge_claid.ops.cpu import _decomposition
 from edge_claid.ops.reference.decomposition import check_request, high_energy_rank
+from edge_claid.ops.reference.decomposition_settings import DecompositionSettings
 from edge_claid.ops.reference.region_tree import Tree
 
 supported_isas = _decomposition.supported_isas
@@ -19,19 +21,16 @@ def decompose(
     grid: tuple[int, int],
     *,
     center: np.ndarray | None = None,
-    alpha: float = 0.2,
-    tau1: float = 0.97,
-    energy_share: float = 0.3,
-    smallest: int = 15,
-    max_nodes: int = 4096,
     isa: str = "auto",
+    **settings: Any,
 ) -> Tree:
     """See edge_claid.ops.reference.decomposition.decompose.
 
     isa: one of supported_isas(), or "auto" for the best. One thread; releases the interpreter's lock.
     """
-    features = checked(features, grid, center, smallest, max_nodes)
-    arguments = arguments_of(features, center, alpha, tau1, energy_share, smallest, max_nodes)
+    chosen = DecompositionSettings(**settings)
+    features = checked(features, grid, center)
+    arguments = arguments_of(features, center, chosen)
     try:
         return Tree(*_decomposition.decompose(features, *grid, arguments, isa))
     except _decomposition.NotFiniteError as error:
@@ -43,12 +42,8 @@ def decompose_batch(
     *,
     threads: int,
     center: np.ndarray | None = None,
-    alpha: float = 0.2,
-    tau1: float = 0.97,
-    energy_share: float = 0.3,
-    smallest: int = 15,
-    max_nodes: int = 4096,
     isa: str = "auto",
+    **settings: Any,
 ) -> list[Tree]:
     """`decompose` for many images, (features, grid) each, over threads: trees in the images' order.
 
@@ -56,13 +51,14 @@ def decompose_batch(
     """
     if threads < 1:
         raise UsageError(f"{threads} threads: at least one is needed")
+    chosen = DecompositionSettings(**settings)
     trees: list[Tree | None] = [None] * len(images)
     by_count: dict[int, list[int]] = {}
-    arrays = [checked(features, grid, center, smallest, max_nodes) for features, grid in images]
+    arrays = [checked(features, grid, center) for features, grid in images]
     for row, features in enumerate(arrays):
         by_count.setdefault(len(features), []).append(row)
     for rows in by_count.values():  # images of one size share their settings, the energy threshold's rank among them
-        arguments = arguments_of(arrays[rows[0]], center, alpha, tau1, energy_share, smallest, max_nodes)
+        arguments = arguments_of(arrays[rows[0]], center, chosen)
         grids = [images[row][1] for row in rows]
         try:
             answers = _decomposition.decompose_batch(
@@ -80,19 +76,16 @@ def decompose_float(
     grid: tuple[int, int],
     *,
     center: np.ndarray | None = None,
-    alpha: float = 0.2,
-    tau1: float = 0.97,
-    energy_share: float = 0.3,
-    smallest: int = 15,
-    max_nodes: int = 4096,
     released: bool = False,
     shuffle_seed: int | None = None,
     seeds: np.ndarray | None = None,
     isa: str = "auto",
+    **settings: Any,
 ) -> Tree:
     """See edge_claid.ops.reference.released_decomposition.decompose_float; shuffle_seed below 2^32."""
-    features = checked(features, grid, center, smallest, max_nodes)
-    arguments = arguments_of(features, center, alpha, tau1, energy_share, smallest, max_nodes)
+    chosen = DecompositionSettings(**settings)
+    features = checked(features, grid, center)
+    arguments = arguments_of(features, center, chosen)
     pairs = None if seeds is None else np.ascontiguousarray(seeds, np.int32)
     try:
         answer = _decomposition.decompose_float(
@@ -105,29 +98,21 @@ def decompose_float(
     return Tree(*answer)
 
 
-def checked(
-    features: np.ndarray, grid: tuple[int, int], center: np.ndarray | None, smallest: int, max_nodes: int
-) -> np.ndarray:
+def checked(features: np.ndarray, grid: tuple[int, int], center: np.ndarray | None) -> np.ndarray:
     """The tokens as the module takes them. Raises UsageError as the reference does."""
-    check_request(features, grid, center, smallest, max_nodes)
+    check_request(features, grid, center)
     return np.ascontiguousarray(features, np.float32)
 
 
 def arguments_of(
-    features: np.ndarray,
-    center: np.ndarray | None,
-    alpha: float,
-    tau1: float,
-    energy_share: float,
-    smallest: int,
-    max_nodes: int,
+    features: np.ndarray, center: np.ndarray | None, settings: DecompositionSettings
 ) -> _decomposition.Arguments:
     """Settings as the module takes them."""
     return _decomposition.Arguments(
         center=None if center is None else np.ascontiguousarray(center, np.float32),
-        alpha=alpha,
-        tau1=tau1,
-        energy_rank=high_energy_rank(len(features), energy_share),
-        smallest=smallest,
-        max_nodes=max_nodes,
+        alpha=settings.alpha,
+        tau1=settings.tau1,
+        energy_rank=high_energy_rank(len(features), settings.energy_share),
+        smallest=settings.smallest,
+        max_nodes=settings.max_nodes,
     )

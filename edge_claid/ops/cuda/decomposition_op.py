@@ -12,13 +12,13 @@ from edge_claid.errors import BadImageError, MachineError, UsageError
 from edge_claid.ops.cuda.device import Device, DeviceArray
 from edge_claid.ops.cuda.trees_on_device import STATE, TOO_MANY_NODES, TREE_ARRAYS, TreesOnDevice
 from edge_claid.ops.reference.decomposition import check_request, high_energy_rank, visiting_order
+from edge_claid.ops.reference.decomposition_settings import DecompositionSettings
 from edge_claid.ops.reference.region_tree import Tree
 
 THREADS = 256
 TILE = 128
 GRAM_SHARED = TILE * (TILE + 2) * 2
 SCALARS_SHARED = 4 * 256 + 8
-MAX_NODES = 4096
 MOST_IMAGES = 65535  # blocks that a launch may have along y
 CAPACITY = 512  # nodes an image at first; an image with more is redone with room for them
 
@@ -47,7 +47,7 @@ class CudaDecomposition:
 
     def __init__(self, device: Device, images: int, grid: tuple[int, int], width: int) -> None:
         count = grid[0] * grid[1]
-        check_request(np.empty((count, width), np.float32), grid, None, 1, 1)
+        check_request(np.empty((count, width), np.float32), grid, None)
         if not 0 < images <= MOST_IMAGES:
             raise UsageError(f"{images} images a launch: from 1 to {MOST_IMAGES}")
         self._device, self._grid, self._images, self._capacity = device, grid, images, CAPACITY
@@ -101,70 +101,43 @@ class CudaDecomposition:
             shape = (self._images, capacity, self._words) if name == "masks" else (self._images, capacity)
             self._arrays[name] = self._device.empty(shape, np.uint32 if name == "masks" else np.int32)
 
-    def run(
-        self,
-        features: DeviceArray,
-        center: DeviceArray | None = None,
-        *,
-        alpha: float = 0.2,
-        tau1: float = 0.97,
-        energy_share: float = 0.3,
-        smallest: int = 15,
-        max_nodes: int = MAX_NODES,
-    ) -> TreesOnDevice:
+    def run(self, features: DeviceArray, center: DeviceArray | None = None, **settings: Any) -> TreesOnDevice:
         """Decompose features (B, N, D) float32 on the device, B at most the buffers' images.
 
-        Raises UsageError for another shape. Waits for the result's sizes, not for a copy of it; where an image has
-        more nodes than there is room for, the room grows and the last kernel runs again.
+        settings: fields of DecompositionSettings. Raises UsageError for another shape. Waits for the result's sizes,
+        not for a copy of it; where an image has more nodes than there is room for, the room grows and the last kernel
+        runs again.
         """
-        trees = self.start(
-            features,
-            center,
-            alpha=alpha,
-            tau1=tau1,
-            energy_share=energy_share,
-            smallest=smallest,
-            max_nodes=max_nodes,
-        )
-        settings = (alpha, tau1, high_energy_rank(self._tokens, energy_share), smallest, max_nodes)
+        trees = self.start(features, center, **settings)
+        chosen = DecompositionSettings(**settings)
         while trees.too_large():
-            self.enlarge(max_nodes)
+            self.enlarge(chosen.max_nodes)
             cleared = trees.states.copy()
             cleared["status"] &= ~TOO_MANY_NODES
             self._device.upload(cleared, self._arrays["states"])
-            arguments = self._arguments(features, center, settings)
+            arguments = self._arguments(features, center, chosen)
             self._kernels.launch("grow_tree", arguments, (len(cleared), 1), THREADS, self._shared)
             trees = self.trees(len(cleared))
         return trees
 
-    def enlarge(self, max_nodes: int = MAX_NODES) -> None:
+    def enlarge(self, max_nodes: int = DecompositionSettings.max_nodes) -> None:
         """Twice the room for trees; what lay in it is lost."""
         self._make_room(min(2 * self._capacity, max_nodes))
 
-    def start(
-        self,
-        features: DeviceArray,
-        center: DeviceArray | None = None,
-        *,
-        alpha: float = 0.2,
-        tau1: float = 0.97,
-        energy_share: float = 0.3,
-        smallest: int = 15,
-        max_nodes: int = MAX_NODES,
-    ) -> TreesOnDevice:
+    def start(self, features: DeviceArray, center: DeviceArray | None = None, **settings: Any) -> TreesOnDevice:
         """As ``run``, but neither waits nor grows: ``too_large`` of what it returns says whether room was missing."""
         if features.shape[1:] != (self._tokens, self._width) or not 0 < features.shape[0] <= self._images:
             raise UsageError(
                 f"tokens of shape {features.shape}; these buffers take up to {self._images} x "
                 f"{self._tokens} x {self._width}"
             )
-        if smallest < 1 or not 1 <= max_nodes < 0xFFFF:
-            raise UsageError(f"smallest = {smallest}, max_nodes = {max_nodes}: both at least 1, the latter < 65535")
+        chosen = DecompositionSettings(**settings)
+        if chosen.max_nodes >= 0xFFFF:
+            raise UsageError(f"max_nodes = {chosen.max_nodes}: this backend takes less than 65535")
         images = features.shape[0]
-        settings = (alpha, tau1, high_energy_rank(self._tokens, energy_share), smallest, max_nodes)
         states = self._arrays["states"]
         self._device.fill(states, 0)
-        arguments = self._arguments(features, center, settings)
+        arguments = self._arguments(features, center, chosen)
         tiles = self._padded // TILE
         launch = self._kernels.launch
         launch("token_statistics", arguments, (-(-images * self._tokens * 32 // THREADS), 1), THREADS)
@@ -178,13 +151,17 @@ class CudaDecomposition:
         """What the last launches leave, also where they were replayed, of so many images."""
         return TreesOnDevice(self._device, dict(self._arrays), images, self._grid)
 
-    def _arguments(self, features: DeviceArray, center: DeviceArray | None, settings: tuple[Any, ...]) -> np.ndarray:
+    def _arguments(
+        self, features: DeviceArray, center: DeviceArray | None, settings: DecompositionSettings
+    ) -> np.ndarray:
         values = np.zeros((), ARGUMENTS)
         for name, array in self._arrays.items():
             values[name] = array.address
         values["features"] = features.address
         values["center"] = 0 if center is None else center.address
-        values["alpha"], values["tau1"], values["energy_rank"], values["smallest"], values["max_nodes"] = settings
+        for name in ("alpha", "tau1", "smallest", "max_nodes"):
+            values[name] = getattr(settings, name)
+        values["energy_rank"] = high_energy_rank(self._tokens, settings.energy_share)
         values["images"], values["capacity"] = features.shape[0], self._capacity
         values["rows"], values["columns"] = self._grid
         values["tokens"], values["width"], values["stride"] = self._tokens, self._width, self._stride
@@ -204,18 +181,14 @@ def decompose_batch(
     grid: tuple[int, int],
     *,
     center: np.ndarray | None = None,
-    alpha: float = 0.2,
-    tau1: float = 0.97,
-    energy_share: float = 0.3,
-    smallest: int = 15,
-    max_nodes: int = MAX_NODES,
+    **settings: Any,
 ) -> list[Tree | BadImageError]:
     """Trees of images (N, D) float32 of one grid, from and to the host; see CudaDecomposition.run."""
     if not len(images):
         return []
     batch = np.ascontiguousarray(np.stack(images), np.float32)
     for features in batch:
-        check_request(features, grid, center, smallest, max_nodes)
+        check_request(features, grid, center)
     with contextlib.ExitStack() as stack:
         op = stack.enter_context(CudaDecomposition(device, len(batch), grid, batch.shape[2]))
         features = device.upload(batch)
@@ -223,5 +196,4 @@ def decompose_batch(
         middle = None if center is None else device.upload(np.ascontiguousarray(center, np.float32))
         if middle is not None:
             stack.callback(middle.close)
-        settings = {"alpha": alpha, "tau1": tau1, "energy_share": energy_share}
-        return op.run(features, middle, **settings, smallest=smallest, max_nodes=max_nodes).download()
+        return op.run(features, middle, **settings).download()

@@ -8,11 +8,13 @@ single, no fused multiply-add) are part of the definition. All that follows is i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from edge_claid.errors import BadImageError, UsageError
 from edge_claid.ops.reference.bisection import Affinity, Rules, grow_tree
+from edge_claid.ops.reference.decomposition_settings import DecompositionSettings
 from edge_claid.ops.reference.region_tree import Tree
 
 LANES = 32  # partial sums a token; a CUDA warp, two AVX-512 registers
@@ -64,12 +66,8 @@ def lane_sums(values: np.ndarray) -> np.ndarray:
     return lanes[:, 0]
 
 
-def check_request(
-    features: np.ndarray, grid: tuple[int, int], center: np.ndarray | None, smallest: int, max_nodes: int
-) -> None:
+def check_request(features: np.ndarray, grid: tuple[int, int], center: np.ndarray | None) -> None:
     """Raises UsageError where shapes do not fit each other or the op's bounds."""
-    if smallest < 1 or max_nodes < 1:
-        raise UsageError(f"smallest = {smallest} and max_nodes = {max_nodes} must both be at least 1")
     if features.ndim != 2 or features.shape[0] != grid[0] * grid[1] or features.shape[0] == 0:
         raise UsageError(f"tokens of shape {features.shape} do not fill a grid of {grid[0]} x {grid[1]}")
     count, width = features.shape
@@ -134,30 +132,20 @@ def integer_affinity(tokens: QuantisedTokens, alpha: float) -> Affinity:
 
 
 def decompose(
-    features: np.ndarray,
-    grid: tuple[int, int],
-    *,
-    center: np.ndarray | None = None,
-    alpha: float = 0.2,
-    tau1: float = 0.97,
-    energy_share: float = 0.3,
-    smallest: int = 15,
-    max_nodes: int = 4096,
+    features: np.ndarray, grid: tuple[int, int], *, center: np.ndarray | None = None, **settings: Any
 ) -> Tree:
     """Cut an image's tokens into a tree of 8-connected regions.
 
     features: (N, D) float32, raw tokens, row-major on grid = (rows, columns). center: (D,) float32, subtracted before
-    norms are taken. alpha: tokens are connected where their cosine is above it (eq. 5). tau1: a node is cut while its
-    mean connectivity (eq. 9, the diagonal left out) is below it; the root is always cut. energy_share: share of the
-    tokens that count as high-energy. smallest: components with fewer tokens are dropped; an image with fewer has the
-    root alone. max_nodes: no node is added beyond it.
+    norms are taken. settings: fields of DecompositionSettings.
     Start of a cut: the released program's (design of §III-B); move rule: a token moves when its summed squared
     distance to the other half is strictly smaller, so every move lowers the objective and a cut ends.
     Raises UsageError (shapes, bounds) and BadImageError (tokens not finite).
     """
-    check_request(features, grid, center, smallest, max_nodes)
+    chosen = DecompositionSettings(**settings)
+    check_request(features, grid, center)
     tokens = quantised_tokens(features, center)
-    affinity = integer_affinity(tokens, alpha)
-    rules = Rules(tau1=tau1, smallest=smallest, max_nodes=max_nodes, sweeps=SWEEPS)
-    high = high_energy(tokens.energy, energy_share)
+    affinity = integer_affinity(tokens, chosen.alpha)
+    rules = Rules(chosen.tau1, chosen.smallest, chosen.max_nodes, SWEEPS)
+    high = high_energy(tokens.energy, chosen.energy_share)
     return grow_tree(affinity, high, grid, rules, visiting_order(len(features)))

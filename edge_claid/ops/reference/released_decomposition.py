@@ -6,6 +6,8 @@ gives the regions that the released program gives.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from edge_claid.errors import UsageError
@@ -17,6 +19,7 @@ from edge_claid.ops.reference.decomposition import (
     quantised_tokens,
     visiting_order,
 )
+from edge_claid.ops.reference.decomposition_settings import DecompositionSettings
 from edge_claid.ops.reference.region_tree import Tree
 
 
@@ -37,31 +40,29 @@ def decompose_float(
     grid: tuple[int, int],
     *,
     center: np.ndarray | None = None,
-    alpha: float = 0.2,
-    tau1: float = 0.97,
-    energy_share: float = 0.3,
-    smallest: int = 15,
-    max_nodes: int = 4096,
     released: bool = False,
     shuffle_seed: int | None = None,
     seeds: np.ndarray | None = None,
+    **settings: Any,
 ) -> Tree:
     """As `decompose`, in floating point.
 
     released: the authors' dead zone of one half in the move rule, and connectivity with the diagonal included.
     shuffle_seed: visit in the order of Python's `random.seed(shuffle_seed)`, shuffled every sweep; None visits in the
     fixed order of `decompose`. seeds: (cuts, 2) integers, tokens of lowest and highest degree of every cut in turn,
-    where equal degrees are to be parted as another program parted them.
+    where equal degrees are to be parted as another program parted them. settings: fields of DecompositionSettings.
     Raises UsageError (shapes, bounds, too few seeds) and BadImageError (tokens not finite).
     """
-    check_request(features, grid, center, smallest, max_nodes)
+    chosen = DecompositionSettings(**settings)
+    check_request(features, grid, center)
     energy = quantised_tokens(features, center).energy
-    rules = Rules(tau1, smallest, max_nodes, SWEEPS, dead_zone=0.5 if released else 0.0, diagonal=released)
+    dead_zone = 0.5 if released else 0.0
+    rules = Rules(chosen.tau1, chosen.smallest, chosen.max_nodes, SWEEPS, dead_zone=dead_zone, diagonal=released)
     sweep = None if shuffle_seed is None else released_sweep(shuffle_seed)
     order = visiting_order(len(features)) if sweep is None else np.arange(len(features))
     return grow_tree(
-        float_affinity(features, center, alpha),
-        high_energy(energy, energy_share),
+        float_affinity(features, center, chosen.alpha),
+        high_energy(energy, chosen.energy_share),
         grid,
         rules,
         order,
