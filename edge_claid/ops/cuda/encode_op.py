@@ -11,7 +11,8 @@ from edge_claid.errors import UsageError
 from edge_claid.ops.cuda.device import Device, DeviceArray, Scratch
 
 THREADS = 256
-ROWS = 4  # of a block of project_rows
+PROJECTING = 512  # threads of a block of project_rows
+ROWS = 4  # rows of it
 CODEWORDS = 256
 NEAREST_SHARED = 8 * (THREADS // 32)
 
@@ -118,7 +119,7 @@ class CudaCoder:
         arguments["rows"], arguments["width"] = values.shape
         arguments["dimensions"], arguments["normalise"] = matrix.shape[1], mean is not None
         shared = 4 * ROWS * (values.shape[1] + matrix.shape[1])
-        self._kernels.launch("project_rows", arguments, (-(-values.shape[0] // ROWS),), THREADS, shared)
+        self._kernels.launch("project_rows", arguments, (-(-values.shape[0] // ROWS),), PROJECTING, shared)
 
     def _arguments(self, projected: DeviceArray, counted: DeviceArray | None) -> Any:
         if projected.shape[1] != self.dimensions:

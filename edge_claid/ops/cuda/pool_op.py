@@ -107,7 +107,7 @@ class MapPooling:
             launch("weigh_cells", arguments, (count, -(-rows * columns // THREADS)), THREADS)
         grid = (parts * maps, -(-rows * columns // TILE))
         launch("raise_maps", arguments, grid, THREADS, 4 * TILE * (TILE + 1))
-        launch("pool_regions", arguments, (count, -(-channels // THREADS)), THREADS)
+        launch("pool_regions", arguments, (count, parts), THREADS, 12 * THREADS)
         if norm:
             launch("normalise_regions", arguments, (count,), THREADS, 4 * (THREADS // 32))
 

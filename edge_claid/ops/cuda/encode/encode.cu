@@ -4,6 +4,7 @@
 
 constexpr int kThreads = 256;
 constexpr int kCodewords = 256;
+constexpr int kProjecting = 512;  // threads of project_rows: a sum is a long chain, so each has few columns
 constexpr int kRows = 4;  // rows of a block, which share every read of the matrix
 
 // The layout is mirrored by ARGUMENTS in cuda/encode_op.py.
@@ -20,7 +21,7 @@ struct Encode {
 };
 
 // Grid: (ceil(R / 4)); shared: 4 (D + d) floats. projected = (values - mean) @ matrix, of unit norm where asked.
-KERNEL(kThreads, 4, project_rows, Encode) {
+KERNEL(kProjecting, 2, project_rows, Encode) {
     DYNAMIC_SHARED(memory);
     float* centred = (float*)memory;
     float* sums = centred + kRows * args.width;
@@ -28,14 +29,15 @@ KERNEL(kThreads, 4, project_rows, Encode) {
     const int most = rows_there(args.counted, args.rows);
     if (first >= most) return;
     const int rows = most - first < kRows ? (int)(most - first) : kRows;
-    for (int i = threadIdx.x; i < kRows * args.width; i += kThreads) {
+    for (int i = threadIdx.x; i < kRows * args.width; i += kProjecting) {
         const int row = i / args.width, d = i % args.width;
         const float value = row < rows ? args.values[(first + row) * args.width + d] : 0.0f;
         centred[i] = args.mean ? __fsub_rn(value, args.mean[d]) : value;
     }
     __syncthreads();
-    for (int column = threadIdx.x; column < args.dimensions; column += kThreads) {
+    for (int column = threadIdx.x; column < args.dimensions; column += kProjecting) {
         float sum[kRows] = {};
+#pragma unroll 16  // as many reads of the matrix are under way
         for (int d = 0; d < args.width; ++d) {
             const float weight = args.matrix[(int64_t)d * args.dimensions + column];
 #pragma unroll
@@ -53,7 +55,7 @@ KERNEL(kThreads, 4, project_rows, Encode) {
         centred[threadIdx.x] = fmaxf(__fsqrt_rn(square), 1e-12f);
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < rows * args.dimensions; i += kThreads) {
+    for (int i = threadIdx.x; i < rows * args.dimensions; i += kProjecting) {
         const float value = sums[i];
         args.projected[first * args.dimensions + i] =
             args.normalise ? __fdiv_rn(value, centred[i / args.dimensions]) : value;

@@ -99,32 +99,57 @@ KERNEL(kThreads, 4, weigh_cells, Pool) {
     args.weights[(int64_t)region * args.rows * args.columns + cell] = (float)(sum / (down * across));
 }
 
-// Grid: (R, ceil(C / 256)), a thread a channel.
-KERNEL(kThreads, 4, pool_regions, Pool) {
-    const int region = blockIdx.x, channel = blockIdx.y * kThreads + threadIdx.x;
-    if (region >= rows_there(args.counted, args.regions) || channel >= args.channels) return;
+// What cells of a box come to in one channel.
+struct Pooled {
+    float sum, total, most;
+};
+
+// Every rows_apart-th row of a box from `first` on. A cell without weight is read too, so that reads need not wait.
+__device__ __forceinline__ Pooled pool_rows(const Pool& args, int region, const float* map, int first, int rows_apart) {
     const float* box = args.boxes + 4 * (int64_t)region;
-    const float* map = args.raised + (int64_t)args.images[region] * args.rows * args.columns * args.channels + channel;
+    const float* masked = args.masks ? args.weights + (int64_t)region * args.rows * args.columns : nullptr;
     const int x0 = max(0, (int)floorf(box[0])), x1 = min(args.columns, (int)ceilf(box[2]));
     const int y0 = max(0, (int)floorf(box[1])), y1 = min(args.rows, (int)ceilf(box[3]));
-    const float* masked = args.masks ? args.weights + (int64_t)region * args.rows * args.columns : nullptr;
-    const bool maximum = isinf(args.power);
-    float sum = 0.0f, total = 0.0f, most = -INFINITY;
-    for (int y = y0; y < y1; ++y) {
+    Pooled pooled{0.0f, 0.0f, -INFINITY};
+    for (int y = y0 + first; y < y1; y += rows_apart) {
         const float share = covered(box[1], box[3], y);
+#pragma unroll 4
         for (int x = x0; x < x1; ++x) {
+            const int cell = y * args.columns + x;
+            const float value = map[(int64_t)cell * args.channels];
             const float boxed = share * covered(box[0], box[2], x);
-            const float weight = masked ? boxed * masked[y * args.columns + x] : boxed;
-            if (!(weight > 0.0f)) continue;
-            const float value = map[(int64_t)(y * args.columns + x) * args.channels];
-            sum += weight * value;
-            total += weight;
-            most = fmaxf(most, value);
+            const float weight = masked ? boxed * masked[cell] : boxed;
+            const bool counts = weight > 0.0f;
+            pooled.sum += counts ? weight * value : 0.0f;
+            pooled.total += counts ? weight : 0.0f;
+            pooled.most = counts ? fmaxf(pooled.most, value) : pooled.most;
         }
     }
-    const float mean = total > 0.0f ? sum / total : 0.0f;
+    return pooled;
+}
+
+// Grid: (R, ceil(C / 32)); shared: a Pooled a thread. A lane a channel, a warp every eighth row of the box: a picture's
+// largest box is some ten thousand cells, too many for one thread after the other.
+KERNEL(kThreads, 4, pool_regions, Pool) {
+    DYNAMIC_SHARED(memory);
+    Pooled* parts = (Pooled*)memory;
+    const int region = blockIdx.x, warp = threadIdx.x / 32, channel = blockIdx.y * 32 + threadIdx.x % 32;
+    if (region >= rows_there(args.counted, args.regions)) return;
+    const bool there = channel < args.channels;
+    const float* map = args.raised + (int64_t)args.images[region] * args.rows * args.columns * args.channels;
+    parts[threadIdx.x] = pool_rows(args, region, map + (there ? channel : 0), warp, kThreads / 32);
+    __syncthreads();
+    if (warp != 0 || !there) return;
+    Pooled all = parts[threadIdx.x];
+    for (int i = threadIdx.x + 32; i < kThreads; i += 32) {
+        all.sum += parts[i].sum;
+        all.total += parts[i].total;
+        all.most = fmaxf(all.most, parts[i].most);
+    }
+    const float mean = all.total > 0.0f ? all.sum / all.total : 0.0f;
     const float root = args.power == 3.0f ? cbrtf(mean) : powf(mean, 1.0f / args.power);
-    args.pooled[(int64_t)region * args.stride + args.offset + channel] = total > 0.0f ? (maximum ? most : root) : 0.0f;
+    const float value = isinf(args.power) ? all.most : root;
+    args.pooled[(int64_t)region * args.stride + args.offset + channel] = all.total > 0.0f ? value : 0.0f;
 }
 
 // Grid: (R); shared: kThreads / 32 floats. The part of each row to the asked L2 norm.
