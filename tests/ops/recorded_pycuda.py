@@ -14,10 +14,15 @@ import numpy as np
 
 
 class Recorded:
-    """A made-up driver. contexts: the stack of current ones. memory: bytes it has. fail: call to fail, by name."""
+    """A made-up driver. contexts: the stack of current ones. memory: bytes it has. fail: call to fail, by name.
+
+    As strict as PyCUDA 2026.1's source where that is not obvious: PyCUDA keeps a stack of its own beside the driver's
+    (own), takes Python's own whole numbers only, and frees nothing twice. test_real_pycuda.py has the real one.
+    """
 
     def __init__(self, memory: int = 1 << 24) -> None:
         self.contexts: list[str] = ["another library's"]
+        self.own = 0
         self.memory, self.fail = memory, ""
         self.allocated: dict[int, Any] = {}
         self.launches: list[dict[str, Any]] = []
@@ -37,16 +42,31 @@ class Recorded:
             errors[name] = type(name, (errors["Error"],), {})
         recorded = self
 
+        def whole(*numbers: object) -> None:
+            assert all(type(number) is int for number in numbers), f"Boost.Python does not take {numbers}"
+
         class Context:
             def push(self) -> None:
+                if recorded.own:
+                    recorded.contexts.pop()
                 recorded.contexts.append("primary")
+                recorded.own += 1
 
             def detach(self) -> None:
-                recorded.retained -= 1
+                # Where it is not current, PyCUDA pushes it and leaves it there.
+                assert recorded.own == 1
+                recorded.retained, recorded.own = recorded.retained - 1, 0
+
+            @staticmethod
+            def get_current() -> object:
+                return recorded.contexts[-1] if recorded.own else None
 
             @staticmethod
             def pop() -> None:
                 recorded.contexts.pop()
+                recorded.own -= 1
+                if recorded.own:
+                    recorded.contexts.append("primary")
 
         class Device:
             def __init__(self, number: int) -> None:
@@ -88,6 +108,7 @@ class Recorded:
 
         class Pool:
             def allocate(self, size: int) -> Allocation:
+                whole(size)
                 recorded.step("allocate", errors["MemoryError"])
                 return Allocation(size)
 
@@ -99,10 +120,12 @@ class Recorded:
                 self._name, self.attributes = name, {}
 
             def set_attribute(self, name: str, value: int) -> None:
+                whole(value)
                 self.attributes[name] = value
 
             def __call__(self, arguments: np.void, **options: Any) -> None:
                 recorded.step("launch", errors["LaunchError"])
+                whole(*options["grid"], *options["block"], options["shared"])
                 assert isinstance(arguments, np.void), "PyCUDA takes a struct as numpy.void"
                 recorded.launches.append(
                     {"name": self._name, "bytes": arguments.tobytes(), **options} | self.attributes
@@ -114,13 +137,16 @@ class Recorded:
 
         def htod(address: int, values: np.ndarray, stream: Stream) -> None:
             recorded.step("upload", errors["Error"])
+            whole(address)
             ctypes.memmove(address, values.ctypes.data, values.nbytes)
 
         def dtoh(values: np.ndarray, address: int, stream: Stream) -> None:
             recorded.step("download", errors["Error"])
+            whole(address)
             ctypes.memmove(values.ctypes.data, address, values.nbytes)
 
         def memset(address: int, byte: int, count: int, stream: Stream) -> None:
+            whole(address, byte, count)
             ctypes.memset(address, byte, count)
 
         for name, value in {
@@ -156,4 +182,5 @@ def installed(monkeypatch: Any, recorded: Recorded) -> Any:
     from edge_claid.ops.cuda import pycuda_device
 
     monkeypatch.setattr(pycuda_device, "machine_code", lambda family, arch, cache_dir: f"{family} {arch}".encode())
+    monkeypatch.setattr(pycuda_device, "pop_context", recorded.contexts.pop)
     return pycuda_device

@@ -33,7 +33,7 @@ def test_contexts_are_balanced_and_memory_is_given_back(module, driver):
         array.close()
         assert not driver.allocated
         device.empty((5,), np.uint8)  # left open: the device frees it
-        assert driver.contexts == ["another library's", "primary"]
+        assert driver.contexts == ["another library's"]
     assert driver.contexts == ["another library's"]
     assert not driver.allocated
     assert driver.retained == 0
@@ -41,10 +41,13 @@ def test_contexts_are_balanced_and_memory_is_given_back(module, driver):
 
 def test_another_librarys_context_on_top_does_no_harm(module, driver):
     with module.PycudaDevice() as device:
-        driver.contexts.append("another library's")
+        driver.contexts.append("a third")
         device.upload(np.zeros(3, np.uint8)).close()
-        device.synchronize()
-        assert driver.contexts.pop() == "another library's"
+        with device.current():
+            device.synchronize()
+            assert driver.contexts[-1] == "primary"
+        assert driver.contexts == ["another library's", "a third"]
+        driver.contexts.pop()
 
 
 def test_a_launch_carries_the_struct_and_asks_for_large_shared_memory(module, driver):

@@ -1,4 +1,4 @@
-"""Launches on a CUDA stream recorded once and replayed, by the driver's own calls: PyCUDA does not offer them."""
+"""What PyCUDA does not offer, by the driver's own calls: launches on a stream recorded once and replayed."""
 
 from __future__ import annotations
 
@@ -57,6 +57,12 @@ class CudaGraph:
         if self._executable:
             self._library.cuGraphExecDestroy(self._executable)
             self._executable.value = None
+
+
+def pop_context() -> None:
+    """Take the top context off the calling thread's stack, as the driver keeps it."""
+    context = c_void_p()
+    _driver().cuCtxPopCurrent_v2(byref(context))
 
 
 @cache
