@@ -97,21 +97,25 @@ async def watch(port: int, pid: int, clients: int, stalled: int, seconds: float)
     for _, writer in idle:
         writer.close()
     await asyncio.sleep(6.0)
-    settled = samples[len(samples) // 6 :]
-    part = max(1, len(settled) // 4)
     return {
         "clients": clients,
         "stalled_clients": stalled,
         "seconds": seconds,
         "frames_per_client": {"least": min(counts), "most": max(counts)},
         "longest_gap_seconds": round(largest[0], 2),
-        "memory_mb": {
-            "before": round(before[0], 1),
-            "settled_first_quarter": round(sum(settled[:part]) / part, 1),
-            "settled_last_quarter": round(sum(settled[-part:]) / part, 1),
-            "most": round(max(samples), 1),
-        },
+        "memory_mb": {"before": round(before[0], 1), **memory_figures(samples)},
         "open_files": {"before": before[1], "most": max(held), "at_the_end": held[-1], "after": open_files(pid)},
+    }
+
+
+def memory_figures(samples: list[float]) -> dict[str, float]:
+    """Megabytes once it has settled, at first and at last, and at most."""
+    settled = samples[len(samples) // 6 :]
+    part = max(1, len(settled) // 4)
+    return {
+        "settled_first_quarter": round(sum(settled[:part]) / part, 1),
+        "settled_last_quarter": round(sum(settled[-part:]) / part, 1),
+        "most": round(max(samples), 1),
     }
 
 

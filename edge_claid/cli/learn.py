@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Learn from a gallery's own pictures, without labels (needs torch).", no_args_is_help=True)
 
+CodeBytes = Annotated[int | None, typer.Option("--bytes", help="Bytes per region of the new codes; as many as now.")]
+
 
 @app.callback()
 def group() -> None:
@@ -32,9 +34,7 @@ def group() -> None:
 @app.command()
 def udq(
     gallery: GalleryPath,
-    code_bytes: Annotated[
-        int | None, typer.Option("--bytes", help="Bytes per region of the new codes; as many as now.")
-    ] = None,
+    code_bytes: CodeBytes = None,
     refine: Annotated[str, typer.Option(help="Refinement of the features: none, bfr, pbr or cbr.")] = "none",
     iterations: Annotated[int, typer.Option(help="Rounds after the first.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,

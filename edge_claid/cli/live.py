@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,21 +11,23 @@ import typer
 
 from edge_claid import ops
 from edge_claid.cli.enroll import open_pipeline
+from edge_claid.cli.looking import SOURCES, Match, VitSide
 from edge_claid.cli.printing import shown
 from edge_claid.cli.queries import box_from_text
+from edge_claid.cli.termination import terminated_as_interrupted
 from edge_claid.errors import UsageError
 from edge_claid.frames import open_stream
 
 if TYPE_CHECKING:
     # The loop needs the networks' runtime, which takes seconds that other verbs need not wait.
-    from edge_claid.live import Lookup, Sink, Threshold
+    from edge_claid.live import Lookup, Sink, WatchedGallery
     from edge_claid.live.lookup import Namer
 
 WHOLE = "all"  # a --box that stands for the whole picture
 
 
 def live(
-    source: Annotated[str, typer.Argument(help="Picture, folder, glob, video, camera number, rtsp://, csi://, gst:.")],
+    source: Annotated[str, typer.Argument(help=SOURCES)],
     gallery: Annotated[Path, typer.Option(help="Gallery file, NAME.claid.")],
     find: Annotated[list[str] | None, typer.Option(help="Picture of an object to find; may be repeated.")] = None,
     box: Annotated[
@@ -36,48 +37,32 @@ def live(
     show: Annotated[bool, typer.Option("--show", help="Open a window; q closes it.")] = False,
     save: Annotated[Path | None, typer.Option(help="Annotated video: .mp4, .mkv, .mov, .avi, .webm.")] = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON line a frame, and one an event.")] = False,
-    match: Annotated[
-        float | None, typer.Option(min=0.01, max=0.99, help="Least probability of a match that names a thing.")
-    ] = None,
+    match: Match = None,
     false_alarms_per_hour: Annotated[
         float | None, typer.Option(min=0.0001, help="Set the threshold by this rate of false alarms instead.")
     ] = None,
-    vit_side: Annotated[
-        int | None, typer.Option(min=112, max=1008, help="Input size for the regions; smaller is faster and coarser.")
-    ] = None,
+    vit_side: VitSide = None,
     max_reconnects: Annotated[
         int | None, typer.Option(min=0, help="Attempts in a row to open a lost source anew; without it, for ever.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Frames looked at at once; one per core.")] = None,
 ) -> None:
     """Look a stream up in a gallery: what is each thing, where, how sure; with --find, where are these objects."""
-    from edge_claid.live import Lookup, PipelineLooker, Threshold, WatchedGallery
-    from edge_claid.live.metrics import summary_text
-    from edge_claid.runners.onnx_runner import usable_cores
-
     if match is not None and false_alarms_per_hour is not None:
         raise UsageError("--match and --false-alarms-per-hour both set the threshold: give one of them")
     sought = paired_boxes(find or [], box or [])
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_terminated_as_interrupted())
+        stack.enter_context(terminated_as_interrupted())
         stop: list[Lookup] = []
         sinks = _sinks(json, save, show, lambda: stop[0].stop_soon() if stop else None)
         pipeline = stack.enter_context(open_pipeline())
-        settings = pipeline.settings.live
-        watched = stack.enter_context(WatchedGallery(str(gallery), pipeline, ops.load().code_scan))
+        watched = stack.enter_context(_watched(gallery, pipeline))
         if not watched.holdings.items and not sought:
             typer.echo(f"gallery {gallery} is empty: enrol pictures into it; they appear here at once", err=True)
-        threshold = Threshold(match or settings.match, settings.expected_odds, false_alarms_per_hour)
-        namer = _namer(pipeline, sought, threshold)
+        namer = _namer(pipeline, sought, match, false_alarms_per_hour)
         stream = stack.enter_context(open_stream(source, max_reconnects=max_reconnects))
-        count = workers or settings.workers or usable_cores()
-        looker = PipelineLooker(pipeline, vit_side)
-        lookup = Lookup(stream, looker, watched, namer, settings, sinks, workers=count)
-        stop.append(lookup)
-        try:
-            _run(lookup)
-        finally:
-            typer.echo(summary_text(lookup.metrics.summary()), err=True)
+        stop.append(_lookup(stream, pipeline, vit_side, watched, namer, sinks, workers))
+        _run(stop[0])
 
 
 def paired_boxes(pictures: Sequence[str], boxes: Sequence[str]) -> list[tuple[str, tuple[float, ...] | None]]:
@@ -117,39 +102,56 @@ def _sinks(json: bool, save: Path | None, show: bool, stop: Any) -> list[Sink]:
     return sinks
 
 
+def _watched(gallery: Path, pipeline: Any) -> WatchedGallery:
+    from edge_claid.live import WatchedGallery
+
+    return WatchedGallery(str(gallery), pipeline, ops.load().code_scan)
+
+
 def _namer(
     pipeline: Any,
     sought: Sequence[tuple[str, tuple[float, ...] | None]],
-    threshold: Threshold,
+    match: float | None,
+    false_alarms_per_hour: float | None,
 ) -> Namer:
-    from edge_claid.live import Recogniser
+    from edge_claid.live import Recogniser, Threshold
     from edge_claid.live.targets import finder_of, target_from_picture
 
+    settings = pipeline.settings.live
+    threshold = Threshold(match or settings.match, settings.expected_odds, false_alarms_per_hour)
     if not sought:
-        return Recogniser(pipeline.settings.live, threshold)
+        return Recogniser(settings, threshold)
     targets = [target_from_picture(pipeline, picture, corners) for picture, corners in sought]
-    return finder_of(targets, pipeline.settings.live, threshold)
+    return finder_of(targets, settings, threshold)
+
+
+def _lookup(
+    stream: Any,
+    pipeline: Any,
+    vit_side: int | None,
+    watched: WatchedGallery,
+    namer: Namer,
+    sinks: list[Sink],
+    workers: int | None,
+) -> Lookup:
+    from edge_claid.live import Lookup, PipelineLooker
+    from edge_claid.runners.onnx_runner import usable_cores
+
+    settings = pipeline.settings.live
+    count = workers or settings.workers or usable_cores()
+    return Lookup(stream, PipelineLooker(pipeline, vit_side), watched, namer, settings, sinks, workers=count)
 
 
 def _run(lookup: Lookup) -> None:
-    """To the end of the source; an interruption ends the run in good order first."""
-    lookup.start()
+    """To the end of the source, and the summary; an interruption ends the run in good order first."""
+    from edge_claid.live.metrics import summary_text
+
     try:
-        while not lookup.wait(1.0):
-            pass
+        lookup.start()
+        try:
+            while not lookup.wait(1.0):
+                pass
+        finally:
+            lookup.stop()
     finally:
-        lookup.stop()
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """A service is ended by SIGTERM: that too finishes the video and says the summary."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        typer.echo(summary_text(lookup.metrics.summary()), err=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +12,8 @@ import typer
 
 from edge_claid import ops
 from edge_claid.cli.enroll import open_pipeline
+from edge_claid.cli.looking import SOURCES, Match, VitSide
+from edge_claid.cli.termination import terminated_as_interrupted
 from edge_claid.errors import MachineError
 from edge_claid.frames import open_stream
 from edge_claid.gallery.store import Gallery
@@ -24,21 +24,15 @@ if TYPE_CHECKING:
 
 def serve(
     gallery: Annotated[Path, typer.Option(help="Gallery file, NAME.claid; made where it is missing.")],
-    source: Annotated[
-        str | None, typer.Option(help="Picture, folder, glob, video, camera number, rtsp://, csi://, gst:.")
-    ] = None,
+    source: Annotated[str | None, typer.Option(help=SOURCES)] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs the token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 8642,
     token: Annotated[
         str | None,
         typer.Option(envvar="EDGE_CLAID_TOKEN", help="What clients must show; made beyond loopback where not given."),
     ] = None,
-    match: Annotated[
-        float | None, typer.Option(min=0.01, max=0.99, help="Least probability of a match that names a thing.")
-    ] = None,
-    vit_side: Annotated[
-        int | None, typer.Option(min=112, max=1008, help="Input size for the regions; smaller is faster and coarser.")
-    ] = None,
+    match: Match = None,
+    vit_side: VitSide = None,
 ) -> None:
     """Serve one page: search, enrolment and the gallery; with --source also the live picture, looked up."""
     _require_extra()
@@ -49,7 +43,7 @@ def serve(
 
     access = Access.for_host(host, token)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_terminated_as_interrupted())
+        stack.enter_context(terminated_as_interrupted())
         listener = stack.enter_context(listening(host, port))
         if source is not None:
             # Only a look: what cannot work is said now, and later the source may come and go.
@@ -80,17 +74,3 @@ def _greet(listener: socket.socket, access: Access, given: str | None) -> None:
     typer.echo(f"edge-claid serves http://{shown}:{port}/ (Ctrl-C ends it)", err=True)
     if access.token is not None and given is None:
         typer.echo(f"token to log in with, shown this once: {access.token}", err=True)
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """A service is ended by SIGTERM: that too ends in good order."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -63,9 +63,7 @@ def calibrate(
     rows = list(gallery.images())
     labels = {row.id: row.label for row in rows}
     items = Items.of(labels)
-    chosen = _spread([row for row in rows if row.id in items.key_of], PICTURES // 2)
-    taken = {row.id for row in chosen}
-    chosen += _spread([row for row in rows if row.id not in taken], PICTURES - len(chosen))
+    chosen = _chosen(rows, items)
     places = {root.id: root.location for root in all_roots(gallery)}
     pictures = [(os.path.join(places[row.root_id], row.path), gallery.regions(row.id).boxes) for row in chosen]
     log.info("calibrating: looking at %d of the gallery's pictures in several views", len(chosen))
@@ -84,8 +82,7 @@ def calibrate(
     found = {}
     for kind, search in (("frame", frames), ("search", queries)):
         space = calibration.measured_with(gallery, search.scored_by)
-        curve = calibration.fit(*map(np.array, sides[kind]), images=len(rows), space=space)
-        if curve is not None:
+        if (curve := calibration.fit(*map(np.array, sides[kind]), images=len(rows), space=space)) is not None:
             found[kind] = curve
     if "frame" not in found:
         log.warning("too few pictures of the gallery can be read to calibrate it; `match` stays unknown")
@@ -116,6 +113,13 @@ def keep_calibrated(
         return
     queries = frames if frames.scored_by == "codes" else GallerySearch(gallery, code_scan)
     calibration.store(gallery, calibrate(gallery, frames, queries, pipeline, told))
+
+
+def _chosen(rows: list[ImageRow], items: Items) -> list[ImageRow]:
+    """Pictures that are looked at: half of them of items that can be named, where there are so many."""
+    chosen = _spread([row for row in rows if row.id in items.key_of], PICTURES // 2)
+    taken = {row.id for row in chosen}
+    return chosen + _spread([row for row in rows if row.id not in taken], PICTURES - len(chosen))
 
 
 def _spread(rows: list[ImageRow], count: int) -> list[ImageRow]:

@@ -80,14 +80,17 @@ def create_app(server: Server) -> Any:
     app = FastAPI(
         title="edge-claid", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
-    _add_pages(app, server)
-    _add_live(app, server)
+    _add_pages(app)
+    _add_login(app, server)
+    _add_state(app, server)
+    _add_live_picture(app, server)
+    _add_seeking(app, server)
     _add_gallery(app, server)
     _add_problems(app)
     return Guard(app, server.access, server.metrics.answered)
 
 
-def _add_pages(app: FastAPI, server: Server) -> None:
+def _add_pages(app: FastAPI) -> None:
     @app.get("/")
     def page() -> Response:
         return FileResponse(STATIC / "index.html", media_type="text/html")
@@ -98,6 +101,8 @@ def _add_pages(app: FastAPI, server: Server) -> None:
             raise HTTPException(404)
         return FileResponse(STATIC / name, media_type=PAGES[name], headers={"Cache-Control": "no-cache"})
 
+
+def _add_login(app: FastAPI, server: Server) -> None:
     @app.get("/login")
     def login_page() -> Response:
         return RedirectResponse("/", 303) if server.access.token is None else FileResponse(STATIC / "login.html")
@@ -122,14 +127,14 @@ def _add_pages(app: FastAPI, server: Server) -> None:
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
 
+
+def _add_state(app: FastAPI, server: Server) -> None:
     @app.get("/metrics")
     def metrics() -> Response:
         images = len(server.service.watched.holdings.items)
         text = server.metrics.prometheus(images, server.view.metrics)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
-
-def _add_live(app: FastAPI, server: Server) -> None:
     @app.get("/api/state")
     async def state() -> Any:
         return {
@@ -142,6 +147,8 @@ def _add_live(app: FastAPI, server: Server) -> None:
             "token": server.access.token is not None,
         }
 
+
+def _add_live_picture(app: FastAPI, server: Server) -> None:
     def streamed(parts: Callable[[], AsyncIterator[bytes]], kind: str) -> Response:
         if server.session is None:
             return problem(404, "there is no live picture: start the server with --source")
@@ -173,6 +180,8 @@ def _add_live(app: FastAPI, server: Server) -> None:
         server.session.start()
         return {"state": "starting"}
 
+
+def _add_seeking(app: FastAPI, server: Server) -> None:
     @app.post("/api/live/seek")
     async def seek(request: Request, name: str = "", box: str | None = None) -> Any:
         if server.session is None:
