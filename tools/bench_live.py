@@ -3,8 +3,8 @@
     python tools/bench_live.py ../shared/data --work WORK [--step 1] [--distractors 0] [--sides 224 --sides 336 …]
 
 The gallery holds the pictures of data/dev without the clip's own (their labels from gt.json), and, one at a time, cut-
-outs of the clip's object. Needs about twenty minutes on two cores; galleries in WORK are kept for the next run. Writes
-benchmarks/results/live.json.
+outs of the clip's object. Needs about twenty minutes on two cores; galleries, and what the networks saw in each frame,
+are kept in WORK for the next run. Writes benchmarks/results/live.json.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Bench:
     def __init__(self, pipeline: Pipeline, gallery: Path, work: Path, step: int) -> None:
         self.pipeline, self.gallery, self.work, self.step = pipeline, gallery, work, step
         self.settings = pipeline.settings.live
-        self.looker = RememberingLooker(PipelineLooker(pipeline))
+        self.looker = RememberingLooker(PipelineLooker(pipeline), work / f"looks-{pipeline.id}")
         self.threshold = Threshold.of(self.settings)
 
     def find(self, clip: Path, frame: Frame, box: list[float] | None, step: int) -> list:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 import time
+from dataclasses import fields
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,7 +18,7 @@ from edge_claid.live import FrameAnswer, LiveEvent, Lookup, PipelineLooker, Watc
 from edge_claid.live.association import box_overlaps
 from edge_claid.live.look import Look
 from edge_claid.live.lookup import Namer
-from edge_claid.records import Frame, SourceEvent, TimedFrame
+from edge_claid.records import Frame, Regions, SourceEvent, TimedFrame
 from edge_claid.runners.onnx_runner import usable_cores
 
 FOUND, AWAY = 0.3, 0.1  # IoU from which a box is right, and under which it is wrong
@@ -70,16 +73,28 @@ class Camera:
 
 
 class RememberingLooker:
-    """Looks at each frame once, whatever is sought in it."""
+    """Looks at each picture once, whatever is sought in it.
 
-    def __init__(self, looker: PipelineLooker) -> None:
-        self._looker, self._seen = looker, {}  # type: tuple[PipelineLooker, dict[bytes, Look]]
+    folder: where looks are kept for the next run; they belong to one pipeline.
+    """
+
+    def __init__(self, looker: PipelineLooker, folder: Path) -> None:
+        self._looker, self._folder = looker, folder
+        folder.mkdir(parents=True, exist_ok=True)
 
     def look(self, frame: Frame) -> Look:
-        key = frame.name.encode()
-        if key not in self._seen:
-            self._seen[key] = self._looker.look(frame)
-        return self._seen[key]
+        file = self._folder / f"{hashlib.blake2b(frame.pixels, digest_size=16).hexdigest()}.npz"
+        if file.exists():
+            with np.load(file) as kept:
+                parts = {field.name: kept[field.name] for field in fields(Regions)}
+                sizes = {name: tuple(map(int, parts[name])) for name in ("grid", "image_size")}
+                return Look(Regions(**{**parts, **sizes}), kept["descriptors"])
+        look = self._looker.look(frame)
+        parts = {field.name: getattr(look.regions, field.name) for field in fields(Regions)}
+        unfinished = file.with_suffix(f".{threading.get_ident()}.npz")
+        np.savez(unfinished, descriptors=look.descriptors, **parts)
+        unfinished.replace(file)
+        return look
 
 
 class Answers:
