@@ -58,7 +58,7 @@ def install(python: str, folder: Path) -> str:
         subprocess.run([program, "-m", "venv", str(place)], check=True, capture_output=True, text=True)
         arguments = ["-m", "pip", "install", "--quiet", "--only-binary=:all:", *pinned(python)]
         subprocess.run([str(place / "bin" / "python"), *arguments], check=True, capture_output=True, text=True)
-        imports = "import numpy, onnx, onnxruntime, cv2, typer, rich, av"
+        imports = "import numpy, onnx, onnxruntime, cv2, typer, rich, av, fastapi, uvicorn"
         subprocess.run([str(place / "bin" / "python"), "-c", imports], check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:
         return (error.stderr.strip().splitlines() or ["no message"])[-1]
