@@ -69,8 +69,7 @@ async def watch(port: int, pid: int, clients: int, stalled: int, seconds: float)
     before = memory_mb(pid), open_files(pid)
     idle = [await connected(port) for _ in range(stalled)]
     until = time.monotonic() + seconds
-    counts = [0] * clients
-    largest, held = [0.0], [before[1]]
+    held = [before[1]]
 
     async def sampled() -> list[float]:
         samples = []
@@ -80,20 +79,8 @@ async def watch(port: int, pid: int, clients: int, stalled: int, seconds: float)
             await asyncio.sleep(min(1.0, seconds / 10))
         return samples
 
-    async def reading(number: int) -> None:
-        reader, writer = await connected(port)
-        last = time.monotonic()
-        async for picture in messages(reader):
-            now = time.monotonic()
-            if picture:
-                counts[number] += 1
-                largest[0] = max(largest[0], now - last)
-                last = now
-            if now >= until:
-                break
-        writer.close()
-
-    samples, *_ = await asyncio.gather(sampled(), *(reading(number) for number in range(clients)))
+    samples, *read = await asyncio.gather(sampled(), *(frames_until(port, until) for _ in range(clients)))
+    counts, gaps = zip(*read, strict=True)
     for _, writer in idle:
         writer.close()
     await asyncio.sleep(6.0)
@@ -102,10 +89,24 @@ async def watch(port: int, pid: int, clients: int, stalled: int, seconds: float)
         "stalled_clients": stalled,
         "seconds": seconds,
         "frames_per_client": {"least": min(counts), "most": max(counts)},
-        "longest_gap_seconds": round(largest[0], 2),
+        "longest_gap_seconds": round(max(gaps), 2),
         "memory_mb": {"before": round(before[0], 1), **memory_figures(samples)},
         "open_files": {"before": before[1], "most": max(held), "at_the_end": held[-1], "after": open_files(pid)},
     }
+
+
+async def frames_until(port: int, until: float) -> tuple[int, float]:
+    """One client that reads: the frames it got, and the longest it waited for one, seconds."""
+    reader, writer = await connected(port)
+    last, count, longest = time.monotonic(), 0, 0.0
+    async for picture in messages(reader):
+        now = time.monotonic()
+        if picture:
+            count, longest, last = count + 1, max(longest, now - last), now
+        if now >= until:
+            break
+    writer.close()
+    return count, longest
 
 
 def memory_figures(samples: list[float]) -> dict[str, float]:

@@ -64,11 +64,9 @@ def calibrate(
     labels = {row.id: row.label for row in rows}
     items = Items.of(labels)
     chosen = _chosen(rows, items)
-    places = {root.id: root.location for root in all_roots(gallery)}
-    pictures = [(os.path.join(places[row.root_id], row.path), gallery.regions(row.id).boxes) for row in chosen]
     log.info("calibrating: looking at %d of the gallery's pictures in several views", len(chosen))
     sides: dict[str, tuple[list[float], list[float]]] = {"frame": ([], []), "search": ([], [])}
-    views = pipeline.described_views(pictures, VIEWS)
+    views = pipeline.described_views(_pictures(gallery, chosen), VIEWS)
     for number, (row, seen) in enumerate(zip(chosen, views, strict=True), 1):
         told("measuring how sure answers are", number, len(chosen))
         for view in () if seen is None else seen[1:]:
@@ -120,6 +118,12 @@ def _chosen(rows: list[ImageRow], items: Items) -> list[ImageRow]:
     chosen = _spread([row for row in rows if row.id in items.key_of], PICTURES // 2)
     taken = {row.id for row in chosen}
     return chosen + _spread([row for row in rows if row.id not in taken], PICTURES - len(chosen))
+
+
+def _pictures(gallery: Gallery, chosen: list[ImageRow]) -> list[tuple[str, np.ndarray]]:
+    """Files of images and their regions' boxes."""
+    places = {root.id: root.location for root in all_roots(gallery)}
+    return [(os.path.join(places[row.root_id], row.path), gallery.regions(row.id).boxes) for row in chosen]
 
 
 def _spread(rows: list[ImageRow], count: int) -> list[ImageRow]:
