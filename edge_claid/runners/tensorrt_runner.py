@@ -65,7 +65,8 @@ class TensorrtRunner:
         engine_path(self._folder, manifest, hashlib.sha256(content).hexdigest())
         self.manifest = manifest
         try:
-            self._load(content, manifest)
+            with self._device.current():
+                self._load(content, manifest)
         except BaseException:
             self._unload()
             raise
@@ -93,6 +94,10 @@ class TensorrtRunner:
         on the device's stream and not waited for, which the caller closes. Raises as ``run``.
         """
         self._check(batch)
+        with self._device.current():
+            return self._run_checked(batch)
+
+    def _run_checked(self, batch: np.ndarray | DeviceArray) -> list[Any]:
         shape = tuple(batch.shape)
         if isinstance(batch, DeviceArray) and not self._graph:
             return self._enqueue_on(batch)
@@ -112,8 +117,9 @@ class TensorrtRunner:
     def run_into(self, batch: DeviceArray, outputs: list[DeviceArray]) -> None:
         """``run_all`` of a device array into arrays that an earlier call for its shape gave; nothing is allocated."""
         self._check(batch)
-        self._shaped_outputs(tuple(batch.shape))
-        self._enqueue(batch, outputs)
+        with self._device.current():
+            self._shaped_outputs(tuple(batch.shape))
+            self._enqueue(batch, outputs)
 
     @property
     def recordable(self) -> bool:
@@ -152,12 +158,14 @@ class TensorrtRunner:
     def _unload(self) -> None:
         with contextlib.suppress(MachineError):
             self._device.synchronize()
-        for buffers in self._buffers.values():
-            buffers.close()
-        self._buffers.clear()
-        # In this order: a context holds its engine's memory.
-        self._context = None
-        self._engine = None
+        # In a block: pinned memory whose context is not the current one is not given back.
+        with self._device.current():
+            for buffers in self._buffers.values():
+                buffers.close()
+            self._buffers.clear()
+            # In this order: a context holds its engine's memory.
+            self._context = None
+            self._engine = None
 
     def _check(self, batch: np.ndarray | DeviceArray) -> None:
         if self._context is None or self.manifest is None:
@@ -258,3 +266,4 @@ class _Buffers:
         if self.graph is not None:
             self.graph.close()
         self._opened.close()
+        del self.pinned_input, self.pinned_outputs
