@@ -22,6 +22,7 @@ from edge_claid.config import Settings
 from edge_claid.engines.runtime import Networks, SharedEngine
 from edge_claid.errors import BadImageError, UsageError
 from edge_claid.gpu_frame import DeviceNetwork, FrameOnDevice, Stages
+from edge_claid.gpu_scan import GpuScans
 from edge_claid.models import NetworkFile
 from edge_claid.ops.cuda.device import Device, DeviceArray
 from edge_claid.ops.cuda.encode_op import CudaCoder
@@ -111,6 +112,7 @@ class GpuPipeline:
         self._device, self._settings, self._files = device, settings, files
         self._vit, self._convolutional = vit, convolutional
         self._lock = lock or threading.Lock()
+        self._scans = GpuScans(device, self._lock)
         self._resources = contextlib.ExitStack()
         self._stages: Stages | None = None
         self._frame: FrameOnDevice | None = None
@@ -133,6 +135,7 @@ class GpuPipeline:
     def __exit__(self, *_: object) -> None:
         with self._lock, self._device.current():
             self._drop_frame()
+            self._scans.close()
             self._resources.close()
 
     def describe_regions(self, frame: Frame, side: int | None = None) -> Described:
@@ -157,6 +160,10 @@ class GpuPipeline:
         """
         with self._described(frame, None, coder) as found:
             return RegionLookUp(self._device.download(found.boxes), *scan.search_on_device(found.tables, k))
+
+    def code_scan(self, subspaces: int) -> Any:
+        """An empty scan of a gallery's codes, for a GallerySearch: as ``ops.load().code_scan``, but on this device."""
+        return self._scans.make(subspaces)
 
     # -- inside
 

@@ -186,6 +186,11 @@ class Pipeline:
         """Whether ``describe_regions`` keeps tokens and maps on the GPU: there is nothing between to be seen."""
         return self._gpu is not None
 
+    @property
+    def code_scan(self) -> Callable[[int], Any]:
+        """What makes the scan of a gallery's codes, to be searched beside this: on the GPU where the stages are."""
+        return self._backend.code_scan if self._gpu is None else self._gpu.code_scan
+
     def describe_regions(self, frame: Frame, side: int | None = None) -> Described:
         """Regions of a picture and their descriptors. side: as of ``tokens``."""
         if self._gpu is not None:
