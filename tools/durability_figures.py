@@ -27,11 +27,9 @@ def cuts() -> list[str]:
     parts = read("power_cut.json")
     kinds = {
         "kill": "kill -9",
-        "kill_more": "kill -9, videos and carrying most of all",
         "kill_exfat": "kill -9, on exFAT (exfat-fuse)",
         "kill_vfat": "kill -9, on vfat (user-mode Linux)",
         "lost_writes": "unsynced writes lost",
-        "lost_writes_more": "unsynced writes lost, all operations",
     }
     for part, what in kinds.items():
         if part in parts:

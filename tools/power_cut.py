@@ -94,7 +94,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--operations", default=",".join(OPERATIONS), help="comma-separated: " + ", ".join(OPERATIONS))
     parser.add_argument("--out", type=Path, default=results_file.FOLDER / "power_cut.json")
-    parser.add_argument("--part", default="kill", help="of the results file: kill, kill_more, kill_exfat, kill_vfat")
+    parser.add_argument("--part", default="kill", help="of the results file: kill, kill_exfat")
     parser.add_argument("--folder", type=Path, help="where to work; the file system matters")
     arguments = parser.parse_args()
     operations = arguments.operations.split(",")
