@@ -15,6 +15,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,33 @@ def retrieval(dataset: Dataset, outputs: Outputs, row: Row, space: Any) -> dict[
     return found | {"regions_per_image": round(info.regions / max(info.images, 1), 1), "queries": len(asked)}
 
 
+def measure_tokens(outputs: Outputs, vits: Sequence[str], out: Path) -> None:
+    """Tokens and regions at each precision of the ViT, into the results file."""
+    for vit in vits:
+        outputs.find_regions(vit)
+        part = nearness(outputs, vit)
+        if vit == "fp32":
+            part["region_iou_by_chance"] = round(chance_iou(outputs), 4)
+        write(out, {f"tokens at {vit}": part | {"pipeline": outputs.float32.id}})
+        print(vit, part, flush=True)
+
+
+def measure_retrieval(dataset: Dataset, outputs: Outputs, rows: Sequence[Row], out: Path) -> None:
+    """Each row into the results file once its descriptors are there; a picture is looked at once for all ViTs."""
+    space = None
+    for precision in dict.fromkeys([_SPACE_OF.convolutional, *(row.convolutional for row in rows)]):
+        alike = [row for row in rows if row.convolutional == precision]
+        vits = [row.vit for row in {_SPACE_OF, *rows} if row.convolutional == precision]
+        outputs.find_descriptors(precision, vits)
+        space = space or code_space(dataset, outputs, Settings())
+        for row in alike:
+            part = retrieval(dataset, outputs, row, space)
+            if row.vit == "fp32":
+                part |= descriptor_cosine(outputs, row)
+            write(out, {f"retrieval at {row.vit}/{row.convolutional}": part | {"pipeline": outputs.float32.id}})
+            print(row, part, flush=True)
+
+
 def main() -> None:
     """Measure what time allows, and write every row that is whole."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -134,28 +162,10 @@ def main() -> None:
     chosen = parser.parse_args()
     dataset, rows = open_dataset(chosen.dataset), [Row.of(name) for name in chosen.row or ROWS]
     outputs = Outputs(dataset, chosen.cache, chosen.minutes * 60, chosen.pictures)
-    vits = list(dict.fromkeys(["fp32", *(row.vit for row in rows)]))
     try:
-        for vit in vits:
-            outputs.find_regions(vit)
-            part = nearness(outputs, vit)
-            if vit == "fp32":
-                part["region_iou_by_chance"] = round(chance_iou(outputs), 4)
-            write(chosen.out, {f"tokens at {vit}": part | {"pipeline": outputs.float32.id}})
-            print(vit, part, flush=True)
-        if chosen.pictures:
-            return
-        for precision in dict.fromkeys(["fp32", *(row.convolutional for row in rows)]):
-            outputs.find_descriptors(
-                precision, [row.vit for row in {_SPACE_OF, *rows} if row.convolutional == precision]
-            )
-        space = code_space(dataset, outputs, Settings())
-        for row in rows:
-            part = retrieval(dataset, outputs, row, space)
-            if row.vit == "fp32":
-                part |= descriptor_cosine(outputs, row)
-            write(chosen.out, {f"retrieval at {row.vit}/{row.convolutional}": part | {"pipeline": outputs.float32.id}})
-            print(row, part, flush=True)
+        measure_tokens(outputs, list(dict.fromkeys(["fp32", *(row.vit for row in rows)])), chosen.out)
+        if not chosen.pictures:
+            measure_retrieval(dataset, outputs, rows, chosen.out)
     except OutOfTimeError:
         sys.exit(3)
 
