@@ -3,6 +3,10 @@
 #pragma once
 #include "components.cuh"
 
+// Reads of a thread that are under way together. Written out where a loop also stores: the compiler cannot know that the
+// store is no later read's, and would wait for each.
+constexpr int kAhead = 4;
+
 // Turns the mask of a node into the list of its positions, in visiting order. Returns their number.
 __device__ __forceinline__ int list_node(const Decomposition& args, const uint32_t* mask, const Room& room) {
     for (int p = threadIdx.x; p < args.padded; p += kThreads) {
@@ -40,16 +44,29 @@ __device__ __forceinline__ int list_node(const Decomposition& args, const uint32
 __device__ __forceinline__ void measure_degrees(const Decomposition& args, int count, const Room& room) {
     const int lane = threadIdx.x % 32;
     uint32_t total = 0, lowest = ~0u, highest = ~0u;
-    for (int j = threadIdx.x / 32; j < count; j += kThreads / 32) {
-        const uint32_t* row = args.bits + ((int64_t)blockIdx.x * args.padded + room.list[j]) * args.words;
-        uint32_t own = 0;
-        for (int w = lane; w < args.words; w += 32) own += __popc(row[w] & room.members[w]);
-        const uint32_t degree = warp_sum(own);
-        // At most 16384 tokens: a degree and a place fit into one word that orders by both.
-        const uint32_t low = degree << 14 | j, high = (16383u - degree) << 14 | j;
-        total += degree;
-        lowest = low < lowest ? low : lowest;
-        highest = high < highest ? high : highest;
+    const uint32_t* bits = args.bits + (int64_t)blockIdx.x * args.padded * args.words;
+    for (int first = threadIdx.x / 32; first < count; first += kAhead * kThreads / 32) {
+        uint32_t own[kAhead] = {};
+#pragma unroll 1
+        for (int w = lane; w < args.words; w += 32) {
+#pragma unroll
+            for (int i = 0; i < kAhead; ++i) {
+                const int j = first + i * kThreads / 32;
+                const uint32_t word = j < count ? bits[(int64_t)room.list[j] * args.words + w] : 0;
+                own[i] += __popc(word & room.members[w]);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+            const int j = first + i * kThreads / 32;
+            const uint32_t degree = warp_sum(own[i]);
+            if (j >= count) continue;
+            // At most 16384 tokens: a degree and a place fit into one word that orders by both.
+            const uint32_t low = degree << 14 | j, high = (16383u - degree) << 14 | j;
+            total += degree;
+            lowest = low < lowest ? low : lowest;
+            highest = high < highest ? high : highest;
+        }
     }
     if (lane == 0) {
         atomicAdd(&room.shared->degrees, total);
@@ -100,6 +117,42 @@ __device__ __forceinline__ void sum_products(const Decomposition& args, int coun
     }
 }
 
+// The first of this thread's own tokens at or after `start` that is nearer to the other half, with its half in the lowest
+// bit; ~0 where none is. t and second of a token are its thread's alone.
+__device__ __forceinline__ uint32_t own_mover(int start, int count, int balance, const Room& room) {
+    const int own = threadIdx.x;
+    uint32_t mover = ~0u;
+    int first = own + (start > own ? (start - own + kThreads - 1) / kThreads * kThreads : 0);
+    for (; first < count && mover == ~0u; first += kAhead * kThreads)
+#pragma unroll
+        for (int i = kAhead - 1; i >= 0; --i) {
+            const int j = first + i * kThreads;
+            if (j >= count) continue;
+            const uint32_t half = room.second[j];
+            const int32_t t = room.t[j];
+            if (half ? t > balance : t < balance) mover = (uint32_t)j << 1 | half;
+        }
+    return mover;
+}
+
+// Takes a token's products, `times` over, off the sums of all.
+__device__ __forceinline__ void apply_move(const int16_t* row, int times, int count, const Room& room) {
+#pragma unroll 1
+    for (int first = threadIdx.x; first < count; first += kAhead * kThreads) {
+        int32_t products[kAhead];
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+            const int j = first + i * kThreads;
+            products[i] = row[room.list[j < count ? j : 0]];
+        }
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+            const int j = first + i * kThreads;
+            if (j < count) room.t[j] -= times * products[i];
+        }
+    }
+}
+
 // Moves tokens one after the other in visiting order, each when it is nearer to the other half, until none is. Only a
 // move changes anything, so finding the next mover together and applying its row together is the sequential sweep.
 __device__ __forceinline__ void sweep(const Decomposition& args, int count, int balance, int unit, const Room& room) {
@@ -108,15 +161,7 @@ __device__ __forceinline__ void sweep(const Decomposition& args, int count, int 
     bool moved = false;
     int start = 0;
     for (int sweeps = 0, turn = 0;; turn ^= 1) {
-        uint32_t mover = ~0u;
-        // The first of this thread's own tokens at or after start; t and second of a token are its thread's alone.
-        int j = threadIdx.x + (start > (int)threadIdx.x ? (start - threadIdx.x + kThreads - 1) / kThreads * kThreads : 0);
-        for (; j < count; j += kThreads)
-            if (room.second[j] ? room.t[j] > balance : room.t[j] < balance) {
-                mover = (uint32_t)j << 1 | room.second[j];
-                break;
-            }
-        mover = warp_min(mover);
+        uint32_t mover = warp_min(own_mover(start, count, balance, room));
         uint32_t* slots = room.shared->slots[turn];
         if (threadIdx.x % 32 == 0) slots[threadIdx.x / 32] = mover;
         __syncthreads();  // the only one a move: the slots of the next turn are others
@@ -130,8 +175,7 @@ __device__ __forceinline__ void sweep(const Decomposition& args, int count, int 
         const int place = (int)(mover >> 1), side = mover & 1 ? -1 : 1;
         if (place % kThreads == (int)threadIdx.x) room.second[place] ^= 1;
         balance -= 2 * side * unit;
-        const int16_t* row = gram + (int64_t)room.list[place] * args.padded;
-        for (int k = threadIdx.x; k < count; k += kThreads) room.t[k] -= 2 * side * row[room.list[k]];
+        apply_move(gram + (int64_t)room.list[place] * args.padded, 2 * side, count, room);
         moved = true;
         start = place + 1;
     }
