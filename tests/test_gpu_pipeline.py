@@ -14,6 +14,7 @@ from edge_claid.config import CodeSettings, Settings
 from edge_claid.errors import UsageError
 from edge_claid.frames.reading import read_picture
 from edge_claid.gpu_pipeline import GpuPipeline, HostNetwork, coder_of
+from edge_claid.gpu_scan import ScanOnGpu
 from edge_claid.live.look import PipelineLooker
 from edge_claid.models import open_network
 from edge_claid.ops.cpu.scan_op import CodeScan as CpuScan
@@ -99,6 +100,7 @@ def test_a_setting_puts_the_stages_of_a_pipeline_on_the_gpu(settings, model):
     on_cpu = replace(small, networks=replace(small.networks, stages="cpu"))
     with Pipeline.open(small, threads=2) as gpu, Pipeline.open(on_cpu) as cpu:
         assert (gpu.on_gpu, cpu.on_gpu, gpu.id) == (True, False, cpu.id)
+        assert [type(each.code_scan(16)) for each in (gpu, cpu)] == [ScanOnGpu, CpuScan]
         one, other = gpu.describe_many([frame, frame])
         look = PipelineLooker(gpu).look(frame)
         np.testing.assert_array_equal(one.descriptors.values, other.descriptors.values)

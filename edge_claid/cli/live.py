@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_claid import ops
 from edge_claid.cli.enroll import open_pipeline
 from edge_claid.cli.looking import SOURCES, Match, VitSide
 from edge_claid.cli.printing import shown
@@ -105,7 +104,7 @@ def _sinks(json: bool, save: Path | None, show: bool, stop: Any) -> list[Sink]:
 def _watched(gallery: Path, pipeline: Any) -> WatchedGallery:
     from edge_claid.live import WatchedGallery
 
-    return WatchedGallery(str(gallery), pipeline, ops.load().code_scan)
+    return WatchedGallery(str(gallery), pipeline, pipeline.code_scan)
 
 
 def _namer(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_claid import ops
 from edge_claid.cli.enroll import open_pipeline
 from edge_claid.cli.looking import SOURCES, Match, VitSide
 from edge_claid.cli.termination import terminated_as_interrupted
@@ -52,7 +51,7 @@ def serve(
             typer.echo(f"gallery {gallery} is new and empty: enrol into it from the page", err=True)
         Gallery.open(gallery, "create").close()
         pipeline = stack.enter_context(open_pipeline())
-        watched = stack.enter_context(WatchedGallery(str(gallery), pipeline, ops.load().code_scan))
+        watched = stack.enter_context(WatchedGallery(str(gallery), pipeline, pipeline.code_scan))
         running = stack.enter_context(Running(gallery, pipeline, watched, access, source, match, vit_side))
         _greet(listener, access, token)
         running.serve(listener)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from edge_claid import ops
 from edge_claid.config import Settings
 from edge_claid.frames.reading import read_picture
 from edge_claid.pipeline import checked_box
@@ -22,6 +23,7 @@ class ColourPipeline:
     descriptor_dim = DIM
 
     on_gpu = False
+    code_scan = staticmethod(ops.load().code_scan)
 
     def __init__(self, seconds: float = 0.0, id: str = "colours") -> None:
         self.settings, self.id, self._seconds = Settings(), id, seconds
