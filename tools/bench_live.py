@@ -31,7 +31,8 @@ from edge_claid.runners.onnx_runner import usable_cores
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 TRUTH = Path(__file__).with_name("live_truth.json")
-PARTS = ("speed", "key_frames", "false_alarms", "tiger")
+PARTS = ("speed", "key_frames", "finer", "false_alarms", "tiger")
+FINER = 672  # pixels squared that the ViT sees in the part of this name
 
 
 def dev_gallery(data: Path, work: Path, pipeline: Pipeline, distractors: int) -> Path:
@@ -82,10 +83,10 @@ def with_cutout(gallery: Path, work: Path, pipeline: Pipeline, cutout: np.ndarra
 class Bench:
     """Everything a measurement needs, opened once."""
 
-    def __init__(self, pipeline: Pipeline, gallery: Path, work: Path, step: int) -> None:
+    def __init__(self, pipeline: Pipeline, gallery: Path, work: Path, step: int, side: int | None = None) -> None:
         self.pipeline, self.gallery, self.work, self.step = pipeline, gallery, work, step
         self.settings = pipeline.settings.live
-        self.looker = RememberingLooker(PipelineLooker(pipeline), work / f"looks-{pipeline.id}")
+        self.looker = RememberingLooker(PipelineLooker(pipeline, side), work / f"looks-{pipeline.id}-{side or 'usual'}")
         self.threshold = Threshold.of(self.settings)
 
     def find(self, clip: Path, frame: Frame, box: list[float] | None, step: int) -> list:
@@ -164,7 +165,7 @@ def speed(pipeline: Pipeline, gallery: Path, clip: Path, side: int, seconds: flo
     return {**kept, "stage_ms": means, "stage_share": share}
 
 
-def main() -> None:
+def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
@@ -176,7 +177,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each speed measurement")
     parser.add_argument("--out", type=Path, default=RESULTS / "live.json")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; others in the file stay")
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = options()
     videos = asked.data / "videos"
     keys, own = json.loads((videos / "keyframes.json").read_text()), json.loads(TRUTH.read_text())
     asked.work.mkdir(parents=True, exist_ok=True)
@@ -190,10 +195,13 @@ def main() -> None:
             write(
                 asked.out, {"speed": {str(side): speed(pipeline, gallery, clip, side, asked.seconds) for side in sides}}
             )
+        stone, bottle = keys["stone_sign.mp4"]["frames"], own["bottle-detection.mp4"]
+        sign = (videos / "stone_sign.mp4", stone["0"], stone, own["stone_sign.mp4"]["returns"], asked.step)
+        if "finer" in parts:
+            figures = Bench(pipeline, gallery, asked.work, asked.step, FINER).key_frames(*sign)
+            write(asked.out, {"finer": {"stone_sign": figures, "vit_side": FINER, **how}})
         if "key_frames" in parts:
-            stone, bottle = keys["stone_sign.mp4"]["frames"], own["bottle-detection.mp4"]
-            returns, clip = own["stone_sign.mp4"]["returns"], videos / "stone_sign.mp4"
-            figures = {"stone_sign": bench.key_frames(clip, stone["0"], stone, returns, asked.step)}
+            figures = {"stone_sign": bench.key_frames(*sign)}
             clip, first = videos / "bottle-detection.mp4", bottle["frames"]["0"][1]
             figures["bottle"] = bench.key_frames(clip, first, bottle["frames"], bottle["returns"], asked.bottle_step)
             write(asked.out, {"key_frames": {**figures, **how, "bottle_step": asked.bottle_step}})
