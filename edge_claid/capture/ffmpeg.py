@@ -12,6 +12,7 @@ import av
 import av.error
 import numpy as np
 
+from edge_claid.capture import foreign_metadata
 from edge_claid.capture.grabber import CaptureError
 from edge_claid.capture.lateness import Lateness
 from edge_claid.capture.wire import FailureKind
@@ -46,7 +47,7 @@ class FFmpegGrabber:
                 format=settings["format"],
                 options=options,
                 timeout=(settings["open_seconds"], settings["read_seconds"]),
-                metadata_errors="replace",
+                **foreign_metadata.OPTIONS,
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise CaptureError(*self._reason(error, settings["open_seconds"])) from error

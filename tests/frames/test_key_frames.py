@@ -6,6 +6,7 @@ import contextlib
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -79,6 +80,19 @@ def test_what_is_no_video_is_refused_and_names_no_other_file(tmp_path: Path, con
     with pytest.raises(BadImageError, match="not a video"):
         list(key_frames(str(path), 1.0))
     assert expected_frames(str(path), 1.0) == 0
+
+
+def test_a_title_that_is_no_text_keeps_no_video_from_opening(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "made.mp4"), "w") as container:
+        container.metadata["title"] = "no latin"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    content = (tmp_path / "made.mp4").read_bytes()
+    assert content.count(b"no latin") == 1
+    (tmp_path / "clip.mp4").write_bytes(content.replace(b"no latin", b"no \xff\xfetin"))
+    assert [seconds for seconds, _ in key_frames(str(tmp_path / "clip.mp4"), 1.0)] == [0.0]
 
 
 def test_frames_are_bounded_before_they_are_decoded(tmp_path: Path) -> None:
