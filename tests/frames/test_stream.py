@@ -104,7 +104,8 @@ def test_cut_off(tmp_path: Path, share: float) -> None:
 
 def test_damage_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     content = bytearray(clip(tmp_path / "x.avi", 60, codec="mpeg4").read_bytes())
-    for place in range(len(content) // 3, len(content) * 2 // 3, 40):
+    pictures = content.index(b"movi"), content.rindex(b"idx1")  # damage before that is damage of what names the codec
+    for place in range(pictures[0] + 1000, pictures[1] - 1000, 40):
         content[place] ^= 0xFF
     (tmp_path / "x.avi").write_bytes(content)
     with open_stream(tmp_path / "x.avi") as stream:
