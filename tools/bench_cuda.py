@@ -246,46 +246,53 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER / "cuda.json")
     parser.add_argument("--cache", type=Path, help="folder that keeps compiled kernels")
     parser.add_argument("--quick", action="store_true", help="few repeats and small sizes: does it run at all?")
-    arguments = parser.parse_args()
     from edge_claid.ops.cuda.pycuda_device import PycudaDevice
 
+    arguments = parser.parse_args()
+    quick = arguments.quick
     with PycudaDevice(cache_dir=arguments.cache) as device:
-        figures = measured(device, read_tokens(arguments.tokens), arguments.rows, arguments.quick)
-        figures |= {"gpu": device.name}
-        # What torch may spoil comes after all the rest is written.
-        arguments.out.write_text(json.dumps(environment() | figures, indent=1) + "\n")
-        rows = 5_000 if arguments.quick else 10_000_000
-        figures["frame_to_hits"] = whole_path(device, arguments.tokens.parent, rows, arguments.quick)
-    arguments.out.write_text(json.dumps(environment() | figures, indent=1) + "\n")
+        figures: dict[str, Any] = {"gpu": device.name}
+        parts = parts_of(device, read_tokens(arguments.tokens), arguments.rows, quick)
+        # What torch may spoil comes after all the rest.
+        folder, rows = arguments.tokens.parent, 5_000 if quick else 10_000_000
+        parts["frame_to_hits"] = lambda _: frame_to_hits(device, folder, rows, quick)
+        for name, work in parts.items():
+            figures[name] = guarded(work, figures)
+            # At once: what comes later may not end, or end this process.
+            arguments.out.write_text(json.dumps(environment() | figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
+    if any(isinstance(found, dict) and "failed" in found for found in figures.values()):
+        raise SystemExit(1)
 
 
-def whole_path(device: Any, folder: Path, rows: int, quick: bool) -> dict[str, Any]:
-    """Frames to hits; a failure there is told and does not cost the other figures."""
+def guarded(work: Callable[[dict[str, Any]], Any], figures: dict[str, Any]) -> Any:
+    """A failure is told and costs no other figure."""
     try:
-        return frame_to_hits(device, folder, rows, quick)
+        return work(figures)
     except Exception as error:  # torch's and CUDA's errors have no class in common
         traceback.print_exc()
-        return {"not run": f"{type(error).__name__}: {error}"}
+        return {"failed": f"{type(error).__name__}: {error}"}
 
 
-def measured(device: Any, tokens: dict[tuple[int, int], list[np.ndarray]], rows: int, quick: bool) -> dict[str, Any]:
-    """All figures."""
-    grid = max(tokens, key=lambda one: len(tokens[one]))
-    bandwidth = copy_bandwidth(device, 1 << (20 if quick else 32))
-    sizes = [20_000] if quick else sorted({1_000_000, 10_000_000, rows})
+def parts_of(
+    device: Any, tokens: dict[tuple[int, int], list[np.ndarray]], rows: int, quick: bool
+) -> dict[str, Callable[[dict[str, Any]], Any]]:
+    """What measures each figure, in order, given those before it."""
+    grid, sizes = max(tokens, key=lambda one: len(tokens[one])), [20_000] if quick else sorted({10**6, 10**7, rows})
+
+    def scans(figures: dict[str, Any]) -> list[dict[str, Any]]:
+        known = figures["copy_bytes_per_second"]
+        bandwidth = known if isinstance(known, float) else None
+        each = ((size, subspaces) for size in sizes for subspaces in (8, 16, 32))
+        return [row for size, subspaces in each for row in bench_scan(device, size, subspaces, bandwidth, quick)]
+
     return {
-        "copy_bytes_per_second": bandwidth,
-        "decomposition_identity": bench_identity(device, tokens),
-        "decomposition": bench_decomposition(device, tokens[grid], grid, quick),
-        "scan_is_exact": scan_is_exact(device, 5_000 if quick else 1_000_000),
-        "scan": [
-            row
-            for size in sizes
-            for subspaces in (8, 16, 32)
-            for row in bench_scan(device, size, subspaces, bandwidth, quick)
-        ],
-        "path": bench_path(device, tokens[grid], grid, 5_000 if quick else 10_000_000, quick),
+        "copy_bytes_per_second": lambda _: copy_bandwidth(device, 1 << (20 if quick else 32)),
+        "decomposition_identity": lambda _: bench_identity(device, tokens),
+        "decomposition": lambda _: bench_decomposition(device, tokens[grid], grid, quick),
+        "scan_is_exact": lambda _: scan_is_exact(device, 5_000 if quick else 1_000_000),
+        "path": lambda _: bench_path(device, tokens[grid], grid, 5_000 if quick else 10_000_000, quick),
+        "scan": scans,
     }
 
 

@@ -24,7 +24,11 @@ def test_every_figure_is_there_and_every_comparison_holds(tmp_path):
     tokens = bench_cuda.read_tokens(path)
     assert {grid: len(images) for grid, images in tokens.items()} == {(8, 9): 2, (5, 5): 1}
     with ModelDevice(tmp_path) as device:
-        figures = bench_cuda.measured(device, tokens, 0, quick=True)
+        figures = {}
+        for name, work in bench_cuda.parts_of(device, tokens, 0, quick=True).items():
+            figures[name] = bench_cuda.guarded(work, figures)
+        failed = bench_cuda.guarded(lambda _: device.empty((1 << 40,), np.uint8), {})
+    assert failed["failed"].startswith("MachineError: the GPU has no")
     assert figures["decomposition_identity"] == {"pictures": 3, "identical": 3}
     assert figures["scan_is_exact"]
     assert {(row["bytes"], row["queries"]) for row in figures["scan"]} == {(m, q) for m in (8, 16, 32) for q in (1, 16)}
