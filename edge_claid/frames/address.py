@@ -68,7 +68,13 @@ def _rtsp(uri: str, shown: str) -> dict[str, Any]:
         raise UsageError(f"{shown}: an RTSP source is rtsp://user:password@host:port/path")
     # TCP first: it loses nothing on a busy network; UDP where the camera knows nothing else. Neither sound nor the
     # frame rate, which takes FFmpeg a second to find out, is wanted.
-    options = {"rtsp_flags": "prefer_tcp", "allowed_media_types": "video", "fflags": "nobuffer", "fpsprobesize": "0"}
+    options = {
+        "rtsp_flags": "prefer_tcp",
+        "allowed_media_types": "video",
+        "fflags": "nobuffer",
+        "fpsprobesize": "0",
+        "tls_verify": "0",  # cameras make their own certificates, which FFmpeg refuses from version 9 on
+    }
     return {"grabber": "ffmpeg", "format": "rtsp", "place": uri, "options": options}
 
 
