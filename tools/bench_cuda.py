@@ -165,6 +165,14 @@ def bench_scan(device: Any, rows: int, subspaces: int, bandwidth: float | None, 
     return results
 
 
+def longest_scan(device: Any, bandwidth: Any, quick: bool) -> Any:
+    """A billion rows, for which launches and copies from Python no longer count beside the memory read."""
+    rows = 20_000 if quick else 10**9
+    if device.free_bytes() < 30 * rows:
+        return {"not run": f"{rows:,} rows need {30 * rows:,} bytes of the GPU's memory"}
+    return bench_scan(device, rows, 8, bandwidth if isinstance(bandwidth, float) else None, quick)
+
+
 def scan_is_exact(device: Any, rows: int) -> bool:
     """Whether images, distances and rows are the CPU's, with removed and filtered images."""
     rng = np.random.default_rng(1)
@@ -256,6 +264,7 @@ def main() -> None:
         # What torch may spoil comes after all the rest.
         folder, rows = arguments.tokens.parent, 5_000 if quick else 10_000_000
         parts["frame_to_hits"] = lambda _: frame_to_hits(device, folder, rows, quick)
+        parts["longest_scan"] = lambda known: longest_scan(device, known["copy_bytes_per_second"], quick)
         for name, work in parts.items():
             figures[name] = guarded(work, figures)
             # At once: what comes later may not end, or end this process.

@@ -27,10 +27,12 @@ def test_every_figure_is_there_and_every_comparison_holds(tmp_path):
         figures = {}
         for name, work in bench_cuda.parts_of(device, tokens, 0, quick=True).items():
             figures[name] = bench_cuda.guarded(work, figures)
+        longest = bench_cuda.longest_scan(device, None, quick=True)
         failed = bench_cuda.guarded(lambda _: device.empty((1 << 40,), np.uint8), {})
     assert failed["failed"].startswith("MachineError: the GPU has no")
     assert figures["decomposition_identity"] == {"pictures": 3, "identical": 3}
     assert figures["scan_is_exact"]
+    assert [(row["rows"], row["queries"]) for row in longest] == [(20_000, 1), (20_000, 16)]
     assert {(row["bytes"], row["queries"]) for row in figures["scan"]} == {(m, q) for m in (8, 16, 32) for q in (1, 16)}
     assert set(figures["path"]["stages"]) == {"regions", "pool", "project", "encode", "tables", "scan"}
     assert [row["batch"] for row in figures["decomposition"]] == [1, 2]

@@ -217,6 +217,9 @@ class ModelDevice:
         else:
             self._recorded.append(step)
 
+    def free_bytes(self) -> int:
+        return self.memory - sum(memory.block.nbytes for memory in self.live)
+
     def current(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
