@@ -52,9 +52,9 @@ def read_drift(connection: sqlite3.Connection) -> Drift | None:
         " ORDER BY i.id DESC LIMIT ?)"
     )
     newest = connection.execute(measured, (last, NEWEST)).fetchone()[0]
-    if newest is None:
-        return None
     present = connection.execute(measured, (-1, -1)).fetchone()[0]
+    if newest is None or present is None:  # ids below zero are in damaged files only
+        return None
     counts = "SELECT sum(regions) FILTER (WHERE id <= ?), sum(regions) FROM images WHERE displaced = 0"
     before, now = connection.execute(counts, (last,)).fetchone()
     expected = at_training * error_factor(now) / error_factor(before or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import struct
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from made_up import DIM, described
 from edge_claid.codes.space import train_space
 from edge_claid.config import CodeSettings
 from edge_claid.gallery.batch import residual
-from edge_claid.gallery.drift import LIMIT, TRAINED_ON, drift_of, drift_warning, error_factor
+from edge_claid.gallery.drift import LIMIT, TRAINED_ON, drift_of, drift_warning, error_factor, read_drift
 from edge_claid.gallery.roots import register_root
 from edge_claid.gallery.rows import NewImage
 from edge_claid.gallery.store import Gallery
@@ -105,3 +106,13 @@ def test_a_large_gallery_is_trained_on_a_part() -> None:
     assert factors == sorted(factors)
     assert factors[0] < 0.5
     assert factors[2] < 1 < factors[3] < factors[4] < 1.1
+
+
+def test_ids_that_no_gallery_gives_are_no_drift(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE images SET id = -1 - id")
+        connection.execute("UPDATE codes SET image = -1 - image")
+        for table in ("code_spaces", "space_copies"):
+            connection.execute(f"UPDATE {table} SET newest = -1000000")
+        assert read_drift(connection) is None
+    connection.close()
