@@ -47,7 +47,7 @@ class FFmpegGrabber:
                 format=settings["format"],
                 options=options,
                 timeout=(settings["open_seconds"], settings["read_seconds"]),
-                **foreign_metadata.OPTIONS,
+                **foreign_metadata.options(),
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise CaptureError(*self._reason(error, settings["open_seconds"])) from error

@@ -4,5 +4,7 @@ from __future__ import annotations
 
 import av
 
-# Before version 19 PyAV refuses such a container unless told otherwise; 19 keeps its bytes and has no such option.
-OPTIONS: dict[str, str] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+
+def options() -> dict[str, str]:
+    """For ``av.open``. Before version 19 it refuses such a container unless told otherwise; 19 has no such option."""
+    return {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}

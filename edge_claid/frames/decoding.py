@@ -35,7 +35,7 @@ def opened_video(path: str, limits: ReadLimits, skip: str = "DEFAULT") -> Iterat
         file: IO[bytes] = stack.enter_context(open_regular(path))
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
         try:
-            container = stack.enter_context(av.open(file, options=options, **foreign_metadata.OPTIONS))
+            container = stack.enter_context(av.open(file, options=options, **foreign_metadata.options()))
             stream = next(iter(container.streams.video), None)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise BadImageError(f"{path}: not a video that can be read ({words(error)})") from error
