@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +26,24 @@ def shared_data() -> Path:
     if not any((folder / name).is_file() for name in ("data/dev/gt.json", "golden/claid_golden.npz")):
         pytest.skip(f"no test data in {folder}: set EDGE_CLAID_TEST_DATA to a folder that holds data/ and golden/")
     return folder
+
+
+@pytest.fixture
+def bound_by_permissions() -> Iterator[None]:
+    """This thread meets the permissions of files as any user does, where the suite runs as root too (capset(2))."""
+    if os.name != "posix" or (os.geteuid() == 0 and not sys.platform.startswith("linux")):
+        pytest.skip("permissions bind nobody here")
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Version 3 of the call, of this thread; then effective, permitted and inheritable, the lower half first.
+    head, before = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(head, before) == 0, os.strerror(ctypes.get_errno())
+    without = (ctypes.c_uint32 * 6)(*before)
+    without[0] &= ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH; what is permitted can be taken up again
+    assert libc.capset(head, without) == 0, os.strerror(ctypes.get_errno())
+    try:
+        yield
+    finally:
+        assert libc.capset(head, before) == 0, os.strerror(ctypes.get_errno())

@@ -77,7 +77,7 @@ def test_pipes_and_sockets_are_skipped_unopened(tmp_path: Path) -> None:
     assert all(file.skipped and file.problem for file in files)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may enter any folder")
+@pytest.mark.usefixtures("bound_by_permissions")
 def test_a_folder_without_permission_is_told_and_passed(tmp_path: Path) -> None:
     picture(tmp_path / "closed" / "1.png")
     picture(tmp_path / "open" / "2.png")

@@ -20,8 +20,6 @@ from edge_claid.models.cache import atomic_file, cache_home, models_folder, sha2
 from edge_claid.models.fetch import fetch_weights, import_weights, import_wheel, weights_path
 from edge_claid.models.zoo import entry
 
-AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-
 
 class Index:
     """Stands for pip: copies a wheel to where pip would, and counts."""
@@ -56,9 +54,9 @@ def test_pip_itself_fetches_the_wheel_from_a_local_index(made_up_wheel, monkeypa
 
 
 def test_uv_stands_in_where_pip_is_absent(made_up_wheel, monkeypatch):
-    if shutil.which("uv") is None:
-        pytest.skip("uv is not installed")
     path, known = made_up_wheel
+    # The extra dev puts it beside this interpreter, which may have been started by its path.
+    monkeypatch.setenv("PATH", os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(path.parent))
     find_spec = importlib.util.find_spec
@@ -184,7 +182,7 @@ def test_a_cache_that_is_a_file_is_told(made_up_wheel, monkeypatch, tmp_path):
     assert caught.value.exit_code == 9
 
 
-@pytest.mark.skipif(AS_ROOT, reason="root may write anywhere")
+@pytest.mark.usefixtures("bound_by_permissions")
 def test_a_cache_without_permission_is_told(made_up_wheel, monkeypatch, tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)

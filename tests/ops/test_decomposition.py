@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +15,27 @@ from edge_claid.ops.reference import decomposition as reference
 from edge_claid.ops.reference import released_decomposition
 
 MADE = made_cases()
-ISAS = ["avx512", "avx2", "dot", "portable"]
+CPUINFO = Path("/proc/cpuinfo")
+# Best first. Words of CPUINFO.
+NEEDS = {
+    "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512_vpopcntdq", "bmi1"},
+    "avx2": {"avx2", "bmi1", "popcnt"},
+    "dot": {"asimddp"},
+    "portable": set(),
+}
 
 
-@pytest.fixture(params=ISAS)
+# What other processors run is emulated in test_decomposition_driver.py.
+@pytest.fixture(params=cpu.supported_isas())
 def isa(request):
-    if request.param not in cpu.supported_isas():
-        pytest.skip(f"this machine's processor runs {', '.join(cpu.supported_isas())}, not {request.param}")
     return request.param
+
+
+def test_every_kernel_that_this_processor_can_run_is_there():
+    if not CPUINFO.is_file():
+        pytest.skip("only Linux tells what its processor can do")
+    known = set(CPUINFO.read_text().split())
+    assert cpu.supported_isas() == [name for name, needs in NEEDS.items() if needs <= known]
 
 
 @functools.cache
