@@ -17,13 +17,13 @@ from edge_claid.codes.space import regions_needed
 from edge_claid.errors import UsageError
 from edge_claid.frames.source import open_pictures
 from edge_claid.gallery import store
-from edge_claid.gallery.batch import Space
-from edge_claid.gallery.budget import Estimate
-from edge_claid.gallery.calibrate import keep_calibrated
-from edge_claid.gallery.enroll import EnrollOptions, enroll
+from edge_claid.gallery.enrolment.budget import Estimate
+from edge_claid.gallery.enrolment.enroll import EnrollOptions, enroll
+from edge_claid.gallery.enrolment.outcome import Outcome, Summary
 from edge_claid.gallery.labels import Labels, read_labels
-from edge_claid.gallery.outcome import Outcome, Summary
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.lookup.calibrate import keep_calibrated
+from edge_claid.gallery.lookup.search import GallerySearch
+from edge_claid.gallery.storage.batch import Space
 from edge_claid.gallery.training import trained_space
 from edge_claid.pipeline import Pipeline
 from edge_claid.records import Descriptors, Hit

@@ -14,8 +14,8 @@ from edge_claid import ops
 from edge_claid.codes.space import train_space
 from edge_claid.config import CodeSettings
 from edge_claid.errors import MachineError
-from edge_claid.gallery.positions import Positions
-from edge_claid.gallery.scorers import CodeScorer
+from edge_claid.gallery.lookup.positions import Positions
+from edge_claid.gallery.lookup.scorers import CodeScorer
 from edge_claid.gpu_scan import GpuScans, ScanOnGpu
 
 

@@ -29,10 +29,10 @@ from made_up import MadeUpPipeline, MadeUpSpace, described, write_picture
 
 from edge_claid.errors import StorageError
 from edge_claid.frames import open_source
-from edge_claid.gallery import enroll as enrolment
-from edge_claid.gallery.budget import Estimate
+from edge_claid.gallery.enrolment import enroll as enrolment
+from edge_claid.gallery.enrolment.budget import Estimate
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.verify import verify
+from edge_claid.gallery.upkeep.verify import verify
 from edge_claid.records import Described, Frame
 
 made_up.DIM = 2192

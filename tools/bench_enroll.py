@@ -28,7 +28,7 @@ import onnxruntime
 from edge_claid.frames import open_source
 from edge_claid.frames.folder import PictureFiles
 from edge_claid.frames.reading import read_picture
-from edge_claid.gallery.enroll import EnrollOptions, enroll
+from edge_claid.gallery.enrolment.enroll import EnrollOptions, enroll
 from edge_claid.gallery.store import Gallery
 from edge_claid.pipeline import Pipeline
 from edge_claid.records import Frame

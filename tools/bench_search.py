@@ -19,7 +19,7 @@ import numpy as np
 
 from edge_claid import ops
 from edge_claid.codes.projection import normalised
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Descriptors
 

@@ -22,14 +22,14 @@ from typing import Any
 import results_file
 from bench_open import REGIONS_AN_IMAGE, write_gallery
 
-from edge_claid.gallery.backup import copy_to
-from edge_claid.gallery.export import gallery_records, write_lines
-from edge_claid.gallery.merge import merge
-from edge_claid.gallery.pages import Pages
-from edge_claid.gallery.repair import repair
 from edge_claid.gallery.selection import Selection
+from edge_claid.gallery.storage.pages import Pages
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.verify import verify
+from edge_claid.gallery.upkeep.backup import copy_to
+from edge_claid.gallery.upkeep.export import gallery_records, write_lines
+from edge_claid.gallery.upkeep.merge import merge
+from edge_claid.gallery.upkeep.repair import repair
+from edge_claid.gallery.upkeep.verify import verify
 
 
 def timed(step: Callable[[], object]) -> float:

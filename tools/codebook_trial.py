@@ -26,7 +26,7 @@ from edge_claid.datasets import open_dataset
 from edge_claid.datasets.dataset import Dataset
 from edge_claid.evaluate.metrics import Ranked, evaluate
 from edge_claid.evaluate.run import describe_queries, image_ids
-from edge_claid.gallery.localise import agreed_region, image_scores
+from edge_claid.gallery.lookup.localise import agreed_region, image_scores
 from edge_claid.gallery.roots import all_roots
 from edge_claid.gallery.store import Gallery
 from edge_claid.pipeline import Pipeline
@@ -66,8 +66,8 @@ class Trial:
     def rankings(self, space: CodeSpace | Projection, split: str) -> dict[str, list[Ranked]]:
         """Rankings of a split's queries by codes, or by float features where ``space`` is but a projection.
 
-        space: over the split's whitened descriptors. Scores and boxes as gallery/search.py gives them for all images;
-        boxes for relevant images only, as no figure looks at others.
+        space: over the split's whitened descriptors. Scores and boxes as gallery/lookup/search.py gives them for all
+        images; boxes for relevant images only, as no figure looks at others.
         """
         projection = space.projection if isinstance(space, CodeSpace) else space
         regions = projected(projection, self.regions[split])

@@ -25,7 +25,7 @@ from edge_claid.datasets import open_dataset
 from edge_claid.datasets.dataset import Dataset
 from edge_claid.evaluate.metrics import evaluate
 from edge_claid.evaluate.run import describe_queries, enrol_dataset, image_ids, rank
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.ops.cpu.decomposition_op import decompose_float
 from edge_claid.pipeline import Pipeline

@@ -30,7 +30,7 @@ from edge_claid.datasets.dataset import Dataset
 from edge_claid.engines.acceptance import best_ious
 from edge_claid.evaluate.metrics import evaluate
 from edge_claid.evaluate.run import enrol_dataset, image_ids, rank
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.training import own_views, trained_space
 from edge_claid.records import Regions

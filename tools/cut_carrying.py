@@ -12,7 +12,7 @@ from cut_world import State, Step, World, digest, images_of
 
 from edge_claid.errors import UsageError
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.verify import verify
+from edge_claid.gallery.upkeep.verify import verify
 
 
 def merge(world: World) -> Step:

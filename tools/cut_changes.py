@@ -15,9 +15,9 @@ from cut_world import Step, World
 from edge_claid.codes.space import CodeSpace, train_space
 from edge_claid.config import CodeSettings
 from edge_claid.errors import UsageError
-from edge_claid.gallery import identity
-from edge_claid.gallery.repair import repair as repair_gallery
+from edge_claid.gallery.storage import identity
 from edge_claid.gallery.store import Gallery
+from edge_claid.gallery.upkeep.repair import repair as repair_gallery
 
 # Named again after it was done, or with too few images to be trained on, it is wrong use.
 _OR_WRONG_USE = (0, UsageError.exit_code)

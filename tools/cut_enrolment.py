@@ -9,8 +9,8 @@ from pathlib import Path
 import forked
 from cut_world import Step, World, digest
 
-from edge_claid.gallery import enroll as enrolment
 from edge_claid.gallery.clips import frame_digest, video_of
+from edge_claid.gallery.enrolment import enroll as enrolment
 
 _HERE = ("added", "replaced", "moved", "unchanged")  # statuses of what the gallery holds
 Reports = Callable[[str], tuple[set[bytes], set[bytes]]]

@@ -20,9 +20,9 @@ from edge_claid.codes.space import CodeSpace
 from edge_claid.errors import EdgeClaidError
 from edge_claid.gallery.clips import file_of, frame_digest, seconds_of, video_of
 from edge_claid.gallery.roots import all_roots
-from edge_claid.gallery.rows import ImageRow
+from edge_claid.gallery.storage.rows import ImageRow
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.verify import verify
+from edge_claid.gallery.upkeep.verify import verify
 
 State = frozenset[bytes]  # content hashes of the images that are searched
 

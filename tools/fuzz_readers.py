@@ -46,7 +46,7 @@ from edge_claid.frames.key_frames import key_frames
 from edge_claid.frames.reading import decode_picture
 from edge_claid.frames.video import VideoFile
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.verify import verify
+from edge_claid.gallery.upkeep.verify import verify
 
 SECONDS_A_CASE = 20
 BLOCK = 250

@@ -17,7 +17,7 @@ from edge_claid.codes.codebook import CodeBook
 from edge_claid.codes.projection import Projection
 from edge_claid.codes.space import CodeSpace
 from edge_claid.gallery.roots import register_root
-from edge_claid.gallery.rows import NewImage
+from edge_claid.gallery.storage.rows import NewImage
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Described, Descriptors, Regions
 

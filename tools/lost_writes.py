@@ -32,7 +32,7 @@ from cut_operations import OPERATIONS
 from cut_world import Found, State, Step, World, check
 from write_log import Disk, Record, read_log
 
-from edge_claid.gallery import connection
+from edge_claid.gallery.storage import connection
 
 CUTS_A_RECORDING = 8
 

@@ -20,8 +20,8 @@ from results_file import FOLDER, environment
 
 from edge_claid import ops
 from edge_claid.drawing import save_picture, write_text
-from edge_claid.gallery.calibrate import keep_calibrated
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.lookup.calibrate import keep_calibrated
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.pipeline import Pipeline
 

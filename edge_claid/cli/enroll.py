@@ -24,12 +24,12 @@ from edge_claid.cli.watch import Watch
 from edge_claid.errors import UsageError
 from edge_claid.frames.folder import PictureFiles
 from edge_claid.frames.source import open_pictures
-from edge_claid.gallery.batch import Space
-from edge_claid.gallery.budget import Estimate
-from edge_claid.gallery.enroll import EnrollOptions
-from edge_claid.gallery.enroll import enroll as run_enrolment
+from edge_claid.gallery.enrolment.budget import Estimate
+from edge_claid.gallery.enrolment.enroll import EnrollOptions
+from edge_claid.gallery.enrolment.enroll import enroll as run_enrolment
+from edge_claid.gallery.enrolment.outcome import STATUSES, Outcome, Summary
 from edge_claid.gallery.labels import Labels, read_labels
-from edge_claid.gallery.outcome import STATUSES, Outcome, Summary
+from edge_claid.gallery.storage.batch import Space
 from edge_claid.gallery.store import Gallery
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def with_training(options: EnrollOptions, code_bytes: int | None) -> EnrollOptio
 def measure(gallery: Gallery, pipeline: Any, options: EnrollOptions) -> None:
     """How sure answers of the gallery are, measured where it is not known yet, or has changed too much."""
     from edge_claid import ops
-    from edge_claid.gallery.calibrate import keep_calibrated
+    from edge_claid.gallery.lookup.calibrate import keep_calibrated
 
     keep_calibrated(gallery, ops.load().code_scan, pipeline, options.training)
 

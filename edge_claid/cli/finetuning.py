@@ -16,8 +16,8 @@ from edge_claid.cli.progress import FileProgress
 from edge_claid.codes.space import regions_needed
 from edge_claid.config import CodeSettings, Settings, default_path, load_settings
 from edge_claid.errors import UsageError
-from edge_claid.gallery.enroll import EnrollOptions
-from edge_claid.gallery.reencode import reencode
+from edge_claid.gallery.enrolment.enroll import EnrollOptions
+from edge_claid.gallery.enrolment.reencode import reencode
 from edge_claid.gallery.store import Gallery
 from edge_claid.models.zoo import ZooEntry, entry, tuned_entry
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from edge_claid.cli.printing import counted
 from edge_claid.errors import UsageError
-from edge_claid.gallery.outcome import STATUSES, Summary
+from edge_claid.gallery.enrolment.outcome import STATUSES, Summary
 
 _MOST_SECONDS = 60.0
 

@@ -14,7 +14,7 @@ from edge_claid.cli.progress import FileProgress
 from edge_claid.codes.space import regions_needed
 from edge_claid.config import CodeSettings, load_settings
 from edge_claid.errors import GalleryError, UsageError
-from edge_claid.gallery.enroll import EnrollOptions
+from edge_claid.gallery.enrolment.enroll import EnrollOptions
 from edge_claid.gallery.info import GalleryInfo
 from edge_claid.gallery.store import Gallery
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from edge_claid.errors import StorageError
-from edge_claid.gallery.outcome import Outcome, Summary
+from edge_claid.gallery.enrolment.outcome import Outcome, Summary
 
 _COLUMNS = ("file", "status", "regions", "reason")
 

@@ -17,8 +17,8 @@ from edge_claid.cli.queries import Query, one_query, read_queries
 from edge_claid.errors import BadImageError, UsageError
 from edge_claid.frames.reading import read_picture
 from edge_claid.gallery.labels import ids_of_labels
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.roots import all_roots
-from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Hit
 

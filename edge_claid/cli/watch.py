@@ -17,7 +17,7 @@ from edge_claid.errors import SourceError, StorageError
 from edge_claid.frames.arrivals import SETTLED_SECONDS, Arrivals
 from edge_claid.frames.folder import PictureFiles
 from edge_claid.frames.mounts import MountChanges, mounts_below
-from edge_claid.gallery.outcome import Summary
+from edge_claid.gallery.enrolment.outcome import Summary
 
 # The looks themselves take at most about this share of the time.
 _SHARE = 0.1

@@ -11,7 +11,7 @@ from edge_claid.engines.memory import resident_bytes
 from edge_claid.engines.recipe import Recipe, recipe
 from edge_claid.engines.typed import typed_file
 from edge_claid.errors import UsageError
-from edge_claid.gallery.rows import BOX_BYTES
+from edge_claid.gallery.storage.rows import BOX_BYTES
 from edge_claid.models import NetworkFile, open_network
 
 _GB, _MB = 1_000_000_000, 1_000_000

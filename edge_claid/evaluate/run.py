@@ -16,10 +16,10 @@ from edge_claid.datasets.dataset import Dataset, Query
 from edge_claid.errors import UsageError
 from edge_claid.evaluate.metrics import Ranked
 from edge_claid.frames.folder import PictureFiles
-from edge_claid.gallery.enroll import Describer, EnrollOptions, enroll
-from edge_claid.gallery.outcome import Outcome, Summary
+from edge_claid.gallery.enrolment.enroll import Describer, EnrollOptions, enroll
+from edge_claid.gallery.enrolment.outcome import Outcome, Summary
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.roots import all_roots
-from edge_claid.gallery.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Descriptors, Hit
 

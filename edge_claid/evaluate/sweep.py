@@ -20,8 +20,8 @@ from edge_claid.errors import UsageError
 from edge_claid.evaluate.metrics import Report, evaluate
 from edge_claid.evaluate.proposing import PROPOSALS, ProposingPipeline
 from edge_claid.evaluate.run import Described, describe_queries, enrol_dataset, image_ids, rank
-from edge_claid.gallery.outcome import Outcome
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.enrolment.outcome import Outcome
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.training import own_views, trained_space
 

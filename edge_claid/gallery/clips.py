@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from edge_claid.gallery import identity
 from edge_claid.gallery.roots import Root
-from edge_claid.gallery.rows import AFTER_FRAME_MARK, FRAME_MARK, UNFINISHED, name_bytes, name_from_bytes
+from edge_claid.gallery.storage import identity
+from edge_claid.gallery.storage.rows import AFTER_FRAME_MARK, FRAME_MARK, UNFINISHED, name_bytes, name_from_bytes
 from edge_claid.gallery.store import Gallery
 
 _FRAME = re.compile(r"(.+)#t=(\d+\.\d{3})", re.DOTALL)

@@ -10,8 +10,8 @@ import math
 import sqlite3
 from dataclasses import dataclass
 
-from edge_claid.gallery import identity, stored_space
-from edge_claid.gallery.open_file import OpenFile
+from edge_claid.gallery.storage import identity, stored_space
+from edge_claid.gallery.storage.open_file import OpenFile
 
 TRAINED_ON = 40_000  # regions a code space is trained on at most
 NEWEST = 1_000  # images whose error stands for that of what comes now

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_claid.errors import GalleryError
-from edge_claid.gallery.rows import ImageRow, name_from_bytes, regions_from_bytes, require_kinds
+from edge_claid.gallery.storage.rows import ImageRow, name_from_bytes, regions_from_bytes, require_kinds
 from edge_claid.records import Regions
 
 PAGE = 1000  # images read at once

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_claid.errors import GalleryError
-from edge_claid.gallery.rows import BOX_BYTES, boxes_from_bytes, matrix_from_bytes
+from edge_claid.gallery.storage.rows import BOX_BYTES, boxes_from_bytes, matrix_from_bytes
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from edge_claid.gallery import identity, stored_space
 from edge_claid.gallery.drift import Drift, read_drift
-from edge_claid.gallery.rows import name_from_bytes
+from edge_claid.gallery.storage import identity, stored_space
+from edge_claid.gallery.storage.rows import name_from_bytes
 
 
 @dataclass(frozen=True)

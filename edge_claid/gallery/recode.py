@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from edge_claid.errors import GalleryError
-from edge_claid.gallery import identity, stored_space
-from edge_claid.gallery.batch import Space, write_codes
-from edge_claid.gallery.open_file import OpenFile
-from edge_claid.gallery.rows import checksum, matrix_from_bytes
+from edge_claid.gallery.storage import identity, stored_space
+from edge_claid.gallery.storage.batch import Space, write_codes
+from edge_claid.gallery.storage.open_file import OpenFile
+from edge_claid.gallery.storage.rows import checksum, matrix_from_bytes
 
 _LACKING = "SELECT count(*) FROM images i LEFT JOIN descriptors d ON d.image = i.id WHERE d.image IS NULL"
 

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from dataclasses import dataclass
 
-from edge_claid.gallery.rows import name_bytes, name_from_bytes
+from edge_claid.gallery.storage.rows import name_bytes, name_from_bytes
 from edge_claid.gallery.store import Gallery
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from edge_claid.errors import UsageError
 from edge_claid.gallery.roots import Root, all_roots
-from edge_claid.gallery.rows import ImageRow
+from edge_claid.gallery.storage.rows import ImageRow
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Hit
 

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from edge_claid.errors import GalleryError, StorageError
-from edge_claid.gallery import connection as opening
-from edge_claid.gallery import identity, images, index, medium, stored_space
-from edge_claid.gallery.batch import Batch, Space
-from edge_claid.gallery.connection import transaction
-from edge_claid.gallery.failures import plain_errors
+from edge_claid.gallery import images, index
 from edge_claid.gallery.info import GalleryInfo, read_info
-from edge_claid.gallery.open_file import OpenFile
-from edge_claid.gallery.rows import ImageRow, NewImage, name_bytes
+from edge_claid.gallery.storage import connection as opening
+from edge_claid.gallery.storage import identity, medium, stored_space
+from edge_claid.gallery.storage.batch import Batch, Space
+from edge_claid.gallery.storage.connection import transaction
+from edge_claid.gallery.storage.failures import plain_errors
+from edge_claid.gallery.storage.open_file import OpenFile
+from edge_claid.gallery.storage.rows import ImageRow, NewImage, name_bytes
 from edge_claid.records import Regions
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import numpy as np
 
 from edge_claid.codes.projection import normalised
 from edge_claid.config import LiveSettings
-from edge_claid.gallery.naming import COHORT, SKIPPED, SPARE, standing
-from edge_claid.gallery.region_lookup import Nearest, looking
+from edge_claid.gallery.lookup.naming import COHORT, SKIPPED, SPARE, standing
+from edge_claid.gallery.lookup.region_lookup import Nearest, looking
 from edge_claid.live.answer import Box, Sighting
 from edge_claid.live.holdings import Holdings
 from edge_claid.live.look import Look

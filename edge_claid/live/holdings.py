@@ -15,11 +15,11 @@ import numpy as np
 
 from edge_claid.codes.projection import Projection
 from edge_claid.errors import EdgeClaidError, GalleryError
-from edge_claid.gallery import positions
-from edge_claid.gallery.calibrate import FEWEST, ViewDescriber, frame_search
-from edge_claid.gallery.calibration import Calibration, stored
-from edge_claid.gallery.naming import Items
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.lookup import positions
+from edge_claid.gallery.lookup.calibrate import FEWEST, ViewDescriber, frame_search
+from edge_claid.gallery.lookup.calibration import Calibration, stored
+from edge_claid.gallery.lookup.naming import Items
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 from edge_claid.live.answer import LiveEvent
 from edge_claid.live.measuring import Measuring

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from edge_claid.errors import EdgeClaidError
-from edge_claid.gallery import calibration
-from edge_claid.gallery.calibrate import ViewDescriber, calibrate, frame_search
-from edge_claid.gallery.calibration import Calibration
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.lookup import calibration
+from edge_claid.gallery.lookup.calibrate import ViewDescriber, calibrate, frame_search
+from edge_claid.gallery.lookup.calibration import Calibration
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.store import Gallery
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_claid.config import LiveSettings
-from edge_claid.gallery.localise import agreed_region
+from edge_claid.gallery.lookup.localise import agreed_region
 from edge_claid.live.answer import Box, Sighting
 from edge_claid.live.association import box_overlaps, nearness
 from edge_claid.records import Regions
@@ -26,7 +26,7 @@ class Named:
     """Scores of a frame's regions against items.
 
     items: keys, (I,). scores: (R, I), cosine-like. standings: (R, I), how far each score stands out (see
-    ``edge_claid.gallery.naming``). match: probability of a true match, (R, I), NaN where unknown. rank: (R, I), what
+    ``gallery.lookup.naming``). match: probability of a true match, (R, I), NaN where unknown. rank: (R, I), what
     regions are compared by where several would do. least: standing that names an item, (I,); least_expected: the same
     where a track of that name should be; least_again: where one is, or should be, elsewhere. label_of, image_of: what
     to show for region r and item i.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_claid.config import LiveSettings
-from edge_claid.gallery.naming import item_scores
+from edge_claid.gallery.lookup.naming import item_scores
 from edge_claid.live.answer import Box, Sighting
 from edge_claid.live.holdings import Holdings
 from edge_claid.live.look import Look

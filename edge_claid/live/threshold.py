@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from edge_claid.config import LiveSettings
-from edge_claid.gallery.calibration import Calibration
+from edge_claid.gallery.lookup.calibration import Calibration
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from edge_claid.frames.key_frames import split_frame_path
 from edge_claid.frames.reading import decode_picture, read_picture
 from edge_claid.gallery.clips import frame_digest
 from edge_claid.gallery.roots import all_roots
-from edge_claid.gallery.rows import ImageRow
+from edge_claid.gallery.storage.rows import ImageRow
 from edge_claid.gallery.store import Gallery
 
 SIDES = (320, 1280)  # longer side of a thumbnail and of a picture to look at, pixels

@@ -14,13 +14,13 @@ from typing import Any
 
 from edge_claid.errors import BadImageError, GalleryError, StorageError, UsageError
 from edge_claid.frames.folder import single_file
-from edge_claid.gallery.enroll import EnrollOptions, enroll
+from edge_claid.gallery.enrolment.enroll import EnrollOptions, enroll
+from edge_claid.gallery.enrolment.outcome import Outcome
 from edge_claid.gallery.images import newest_before
 from edge_claid.gallery.labels import Labels
-from edge_claid.gallery.outcome import Outcome
-from edge_claid.gallery.region_lookup import look_up
+from edge_claid.gallery.lookup.region_lookup import look_up
 from edge_claid.gallery.roots import all_roots
-from edge_claid.gallery.rows import ImageRow
+from edge_claid.gallery.storage.rows import ImageRow
 from edge_claid.gallery.store import Gallery
 from edge_claid.live.holdings import Holdings, WatchedGallery
 from edge_claid.pipeline import Pipeline, checked_box

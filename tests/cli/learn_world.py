@@ -25,7 +25,7 @@ import edge_claid.cli.learn as learn_verb
 from edge_claid.codes.space import train_space
 from edge_claid.config import CodeSettings
 from edge_claid.gallery.roots import register_root
-from edge_claid.gallery.rows import NewImage
+from edge_claid.gallery.storage.rows import NewImage
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Described, Descriptors
 

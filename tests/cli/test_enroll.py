@@ -28,7 +28,8 @@ import edge_claid.cli.gallery as gallery_verbs  # noqa: E402
 import edge_claid.cli.gallery.recoding as gallery_recoding  # noqa: E402
 from edge_claid.errors import GalleryError, StorageError, UsageError  # noqa: E402
 from edge_claid.frames.reading import read_picture  # noqa: E402
-from edge_claid.gallery import calibration, store  # noqa: E402
+from edge_claid.gallery import store  # noqa: E402
+from edge_claid.gallery.lookup import calibration  # noqa: E402
 
 app = typer.Typer()
 app.command("enroll")(enroll_verb.enroll)
@@ -148,7 +149,7 @@ def test_report_of_a_run_that_is_killed(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out.{suffix}"
     program = (
         "import os\nfrom pathlib import Path\nfrom edge_claid.cli.report import ReportFile\n"
-        "from edge_claid.gallery.outcome import Outcome\n"
+        "from edge_claid.gallery.enrolment.outcome import Outcome\n"
         f"with ReportFile(Path({str(path)!r})) as report:\n"
         "    report.add(Outcome('a.png', 'added', 3))\n    os.kill(os.getpid(), 9)\n"
     )
@@ -304,7 +305,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {str(GALLERY_TESTS)!r})
 from made_up import MadeUpPipeline
 from edge_claid.frames import open_source
-from edge_claid.gallery import enroll
+from edge_claid.gallery.enrolment import enroll
 enroll._BATCH_FILES = 2
 class Slow(MadeUpPipeline):
     def describe_many(self, frames):

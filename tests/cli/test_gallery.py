@@ -25,9 +25,9 @@ import edge_claid.cli.gallery.recoding as recoding
 from edge_claid.config import SearchSettings
 from edge_claid.errors import EdgeClaidError, GalleryError, UsageError
 from edge_claid.gallery import store
-from edge_claid.gallery.enroll import EnrollOptions
+from edge_claid.gallery.enrolment.enroll import EnrollOptions
 from edge_claid.gallery.roots import register_root
-from edge_claid.gallery.rows import NewImage
+from edge_claid.gallery.storage.rows import NewImage
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Described, Descriptors
 

@@ -24,10 +24,10 @@ import edge_claid.cli.learn as learn_verb
 from edge_claid import ops
 from edge_claid.cli.app import app
 from edge_claid.errors import EdgeClaidError, GalleryError, UsageError
-from edge_claid.gallery import calibration
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.lookup import calibration
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.verify import verify
+from edge_claid.gallery.upkeep.verify import verify
 from edge_claid.records import Descriptors
 
 EVERY_IMAGE = f"images {IMAGES}"

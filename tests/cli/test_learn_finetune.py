@@ -29,10 +29,10 @@ from edge_claid.descriptors.pool import RegionPooling  # noqa: E402
 from edge_claid.errors import EdgeClaidError, GalleryError, MachineError, UsageError  # noqa: E402
 from edge_claid.frames.folder import PictureFiles  # noqa: E402
 from edge_claid.frames.reading import read_picture  # noqa: E402
-from edge_claid.gallery import calibration  # noqa: E402
-from edge_claid.gallery.enroll import EnrollOptions, enroll  # noqa: E402
+from edge_claid.gallery.enrolment.enroll import EnrollOptions, enroll  # noqa: E402
+from edge_claid.gallery.lookup import calibration  # noqa: E402
 from edge_claid.gallery.store import Gallery  # noqa: E402
-from edge_claid.gallery.verify import verify  # noqa: E402
+from edge_claid.gallery.upkeep.verify import verify  # noqa: E402
 from edge_claid.learn import gallery_network, machine  # noqa: E402
 from edge_claid.models.efficientnet import efficientnet_lite_onnx  # noqa: E402
 from edge_claid.models.exported import exported_file  # noqa: E402

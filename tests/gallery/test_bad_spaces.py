@@ -15,10 +15,10 @@ from edge_claid.codes.space import CodeSpace, train_space
 from edge_claid.config import CodeSettings
 from edge_claid.errors import EdgeClaidError, GalleryError, UsageError
 from edge_claid.gallery.roots import register_root
-from edge_claid.gallery.rows import NewImage, checksum
+from edge_claid.gallery.storage.rows import NewImage, checksum
 from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.training import trained_space
-from edge_claid.gallery.verify import verify
+from edge_claid.gallery.upkeep.verify import verify
 
 
 def space(width: int = DIM) -> CodeSpace:

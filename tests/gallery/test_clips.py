@@ -14,12 +14,12 @@ from made_up import MadeUpPipeline, MadeUpSpace, write_picture
 
 from edge_claid.errors import BadImageError, StorageError
 from edge_claid.frames.folder import PictureFiles
-from edge_claid.gallery import enroll as enroll_module
-from edge_claid.gallery.enroll import EnrollOptions, enroll
+from edge_claid.gallery.enrolment import enroll as enroll_module
+from edge_claid.gallery.enrolment.enroll import EnrollOptions, enroll
 from edge_claid.gallery.labels import Labels
-from edge_claid.gallery.repair import repair
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.verify import verify
+from edge_claid.gallery.upkeep.repair import repair
+from edge_claid.gallery.upkeep.verify import verify
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "frames"))
 

@@ -12,10 +12,10 @@ from made_up import DIM, described
 
 from edge_claid.codes.space import train_space
 from edge_claid.config import CodeSettings
-from edge_claid.gallery.batch import residual
 from edge_claid.gallery.drift import LIMIT, TRAINED_ON, drift_of, drift_warning, error_factor, read_drift
 from edge_claid.gallery.roots import register_root
-from edge_claid.gallery.rows import NewImage
+from edge_claid.gallery.storage.batch import residual
+from edge_claid.gallery.storage.rows import NewImage
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Described, Descriptors
 

@@ -14,10 +14,10 @@ from edge_claid.codes.codebook import CodeBook
 from edge_claid.codes.projection import Projection
 from edge_claid.codes.space import CodeSpace
 from edge_claid.errors import GalleryError
-from edge_claid.gallery import positions
+from edge_claid.gallery.lookup import positions
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.roots import register_root
-from edge_claid.gallery.rows import NewImage
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.storage.rows import NewImage
 from edge_claid.gallery.store import Gallery
 from edge_claid.records import Descriptors
 
@@ -125,8 +125,8 @@ def test_a_projection_is_kept_until_its_regions_have_changed_much(
 ) -> None:
     if kind != "no space":
         pytest.skip("a code space has a projection of its own")
-    monkeypatch.setattr("edge_claid.gallery.search.FEW", 20)  # six images of 24 regions; one more holds 4
-    monkeypatch.setattr("edge_claid.gallery.search.CHANGED", 0.3)
+    monkeypatch.setattr("edge_claid.gallery.lookup.search.FEW", 20)  # six images of 24 regions; one more holds 4
+    monkeypatch.setattr("edge_claid.gallery.lookup.search.CHANGED", 0.3)
     search = searching(reader, False)
     fitted = search.projection
     writer.add([image(7)])

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from made_up import DIM, MadeUpSpace, described
 
 from edge_claid.errors import GalleryError, StorageError, UsageError
-from edge_claid.gallery import schema
-from edge_claid.gallery.batch import Batch
 from edge_claid.gallery.roots import register_root
-from edge_claid.gallery.rows import NewImage
+from edge_claid.gallery.storage import schema
+from edge_claid.gallery.storage.batch import Batch
+from edge_claid.gallery.storage.rows import NewImage
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.verify import verify
+from edge_claid.gallery.upkeep.verify import verify
 
 
 def new_image(seed: int, root_id: int = 1, **fields: object) -> NewImage:

@@ -8,7 +8,7 @@ import pytest
 from test_holdings import described, names, stock, watched
 
 from edge_claid.errors import StorageError
-from edge_claid.gallery.rows import NewImage
+from edge_claid.gallery.storage.rows import NewImage
 from edge_claid.gallery.store import Gallery
 
 

@@ -19,7 +19,7 @@ from edge_claid import ops
 from edge_claid.config import LiveSettings
 from edge_claid.errors import GalleryError
 from edge_claid.gallery.roots import register_root
-from edge_claid.gallery.rows import NewImage
+from edge_claid.gallery.storage.rows import NewImage
 from edge_claid.gallery.store import Gallery
 from edge_claid.live.holdings import WatchedGallery
 from edge_claid.live.look import Look

@@ -9,7 +9,7 @@ import pytest
 from made_up_stream import SIZE, regions_of, unit
 
 from edge_claid.config import LiveSettings
-from edge_claid.gallery.calibration import Calibration
+from edge_claid.gallery.lookup.calibration import Calibration
 from edge_claid.live.find import Finder, Target, against_frame
 from edge_claid.live.holdings import UNMEASURED
 from edge_claid.live.look import Look

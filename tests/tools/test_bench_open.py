@@ -14,7 +14,7 @@ import bench_open
 import bench_opq
 
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.verify import verify
+from edge_claid.gallery.upkeep.verify import verify
 
 
 def test_a_made_up_gallery_is_sound_and_opens(tmp_path):

@@ -18,7 +18,7 @@ from learn_world import make_gallery  # noqa: E402
 from edge_claid import ops  # noqa: E402
 from edge_claid.config import SearchSettings  # noqa: E402
 from edge_claid.datasets.dataset import Dataset, DatasetImage, Query, Truth  # noqa: E402
-from edge_claid.gallery.search import GallerySearch  # noqa: E402
+from edge_claid.gallery.lookup.search import GallerySearch  # noqa: E402
 from edge_claid.gallery.store import Gallery  # noqa: E402
 from edge_claid.records import Descriptors  # noqa: E402
 

@@ -13,7 +13,7 @@ import numpy as np
 from colour_pipeline import COLOURS, ColourPipeline
 
 from edge_claid.frames.source import open_source
-from edge_claid.gallery.enroll import EnrollOptions, enroll
+from edge_claid.gallery.enrolment.enroll import EnrollOptions, enroll
 from edge_claid.gallery.labels import Labels
 from edge_claid.gallery.store import Gallery
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from edge_claid import ops
 from edge_claid.cli.enroll import open_pipeline
 from edge_claid.cli.queries import one_query
-from edge_claid.gallery.search import GallerySearch
+from edge_claid.gallery.lookup.search import GallerySearch
 from edge_claid.gallery.selection import images_of_hits
 from edge_claid.gallery.store import Gallery
 

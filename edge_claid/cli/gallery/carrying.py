@@ -14,14 +14,14 @@ from edge_claid.cli.gallery.arguments import AsJson, GalleryPath, InRoot, Patter
 from edge_claid.cli.gallery.thumbnails import thumbnail_maker
 from edge_claid.cli.printing import counted, json_line, print_json, shown
 from edge_claid.errors import UsageError
-from edge_claid.gallery.backup import copy_to, import_gallery
-from edge_claid.gallery.contact_sheet import write_contact_sheet
-from edge_claid.gallery.export import gallery_records, index_records, write_coco, write_lines
-from edge_claid.gallery.import_records import Imported, import_records
-from edge_claid.gallery.rows import ImageRow
 from edge_claid.gallery.selection import Selection
+from edge_claid.gallery.storage.rows import ImageRow
+from edge_claid.gallery.storage.whole_file import require_free, whole_file
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.whole_file import require_free, whole_file
+from edge_claid.gallery.upkeep.backup import copy_to, import_gallery
+from edge_claid.gallery.upkeep.contact_sheet import write_contact_sheet
+from edge_claid.gallery.upkeep.export import gallery_records, index_records, write_coco, write_lines
+from edge_claid.gallery.upkeep.import_records import Imported, import_records
 
 _SQLITE = b"SQLite format 3\0"
 

@@ -15,8 +15,8 @@ from edge_claid.cli.printing import counted, print_json, shown
 from edge_claid.errors import UsageError
 from edge_claid.gallery.labels import read_labels
 from edge_claid.gallery.roots import all_roots
-from edge_claid.gallery.rows import ImageRow
 from edge_claid.gallery.selection import Selection
+from edge_claid.gallery.storage.rows import ImageRow
 from edge_claid.gallery.store import Gallery
 
 

@@ -10,8 +10,8 @@ from edge_claid.cli.gallery.arguments import AsJson, GalleryPath, InRoot, Patter
 from edge_claid.cli.printing import print_json, shown
 from edge_claid.gallery.drift import Drift
 from edge_claid.gallery.info import GalleryInfo
-from edge_claid.gallery.rows import ImageRow
 from edge_claid.gallery.selection import Selection
+from edge_claid.gallery.storage.rows import ImageRow
 from edge_claid.gallery.store import Gallery
 
 

@@ -12,10 +12,10 @@ import typer
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath
 from edge_claid.cli.printing import print_json, shown
 from edge_claid.errors import EdgeClaidError, UsageError
-from edge_claid.gallery.merge import Merged, MergeSummary
-from edge_claid.gallery.merge import merge as run_merge
-from edge_claid.gallery.replace import remove_database
+from edge_claid.gallery.storage.replace import remove_database
 from edge_claid.gallery.store import Gallery
+from edge_claid.gallery.upkeep.merge import Merged, MergeSummary
+from edge_claid.gallery.upkeep.merge import merge as run_merge
 
 
 def merge(

@@ -13,10 +13,10 @@ from edge_claid.cli.printing import counted, print_json
 from edge_claid.frames.folder import PictureFiles
 from edge_claid.gallery.clips import spacing
 from edge_claid.gallery.drift import drift_of
-from edge_claid.gallery.enroll import EnrollOptions
+from edge_claid.gallery.enrolment.enroll import EnrollOptions
+from edge_claid.gallery.enrolment.reencode import enrolled_files
+from edge_claid.gallery.enrolment.reencode import reencode as run_reencoding
 from edge_claid.gallery.recode import require_descriptors
-from edge_claid.gallery.reencode import enrolled_files
-from edge_claid.gallery.reencode import reencode as run_reencoding
 from edge_claid.gallery.store import Gallery
 
 CodeBytes = Annotated[int | None, typer.Option(help="Bytes per region of the new code space.")]

@@ -13,11 +13,11 @@ import typer
 from edge_claid.cli.gallery.arguments import AsJson, GalleryPath
 from edge_claid.cli.printing import counted, print_json, shown
 from edge_claid.errors import GalleryError
-from edge_claid.gallery.repair import Mended, Repaired
-from edge_claid.gallery.repair import repair as run_repair
 from edge_claid.gallery.store import Gallery
-from edge_claid.gallery.verify import Problem
-from edge_claid.gallery.verify import verify as run_verification
+from edge_claid.gallery.upkeep.repair import Mended, Repaired
+from edge_claid.gallery.upkeep.repair import repair as run_repair
+from edge_claid.gallery.upkeep.verify import Problem
+from edge_claid.gallery.upkeep.verify import verify as run_verification
 
 
 def verify(

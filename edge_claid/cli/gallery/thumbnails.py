@@ -10,7 +10,7 @@ import cv2
 from edge_claid.errors import BadImageError, UsageError
 from edge_claid.frames.reading import read_picture
 from edge_claid.gallery.roots import all_roots
-from edge_claid.gallery.rows import ImageRow
+from edge_claid.gallery.storage.rows import ImageRow
 from edge_claid.gallery.store import Gallery
 
 SIDE = 200  # pixels of the longer side
