@@ -111,6 +111,11 @@ class WatchedGallery:
         """The open gallery; another one after the file was replaced."""
         return self._gallery
 
+    @property
+    def version(self) -> str:
+        """Another one whenever ``holdings`` may hold something else; to be compared, not to be read."""
+        return "-".join(map(str, (*(self._file or ()), *self._version)))
+
     def poll(self) -> LiveEvent | None:
         """Take up what has changed in the file; an event where something has. Cheap where nothing has."""
         with self._lock:

@@ -52,7 +52,8 @@ class GalleryService:
         """What the page says of the gallery."""
         items = list(self.watched.holdings.items.values())
         labels = sorted({item.label for item in items if item.label}, key=str.casefold)
-        return {"name": self.path.name, "images": len(items), "labels": labels, "pictures": self.folder.name}
+        facts = {"name": self.path.name, "images": len(items), "labels": labels, "pictures": self.folder.name}
+        return facts | {"version": self.watched.version}
 
     # -- reading
 

@@ -1,12 +1,9 @@
 // Searching with the picture on the stage or the box on it, and enrolling it.
 
 import { card, likely } from "./cards.js";
-import { list } from "./gallery.js";
-import { tellState } from "./live.js";
-import { $, ask, query, say } from "./page.js";
-import { current, hold, stage, tellControls } from "./stage.js";
+import { $, ask, query, say, tell } from "./page.js";
+import { boxText, current, hold, tellControls } from "./stage.js";
 
-export const boxText = () => stage.box && stage.box.map((value) => Math.round(value * 10) / 10).join(",");
 let asked = 0;
 
 export async function search() {
@@ -52,7 +49,7 @@ $("ask").addEventListener("submit", async (event) => {
     const known = done.status === "unchanged" ? "This very picture was there already; it is now called" : "Enrolled:";
     say(`${known} ${done.image.label}, with ${done.image.regions} regions.`);
     $("label").value = "";
-    await Promise.all([tellState(), list(true)]);
+    tell("changed");
   } catch (error) {
     say(error.message, true);
   }

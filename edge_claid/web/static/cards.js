@@ -1,8 +1,6 @@
 // A picture of the gallery as a card, as a large view, and its removal.
 
-import { list } from "./gallery.js";
-import { tellState } from "./live.js";
-import { $, ask, made, percent, place, say } from "./page.js";
+import { $, ask, made, percent, place, say, tell } from "./page.js";
 
 function picture(image, side, box) {
   const shown = made("div", "shown");
@@ -94,7 +92,7 @@ function confirmRemoval(image) {
     } catch (error) {
       say(error.message, true);
     }
-    await Promise.all([tellState(), list(true)]);
+    tell("changed");
     $("filter").focus();
   };
   $("confirm").showModal();

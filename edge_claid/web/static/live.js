@@ -1,13 +1,10 @@
 // State of the server, and the live picture.
 
-import { boxText } from "./answers.js";
 import { ownFolder } from "./cards.js";
-import { list } from "./gallery.js";
 import { $, ask, lasting, made, query, say, sleep } from "./page.js";
-import { current, goLive, hold, showLive, stage } from "./stage.js";
+import { boxText, current, goLive, hold, showLive, stage } from "./stage.js";
 
 const WORDS = { off: "no live picture", starting: "starting", running: "live", lost: "picture lost", reconnecting: "connecting again", ended: "ended", gone: "server does not answer" };
-let images = null;
 
 export function tellPill(state, reason = "") {
   $("state").dataset.state = state;
@@ -30,8 +27,6 @@ export async function tellState() {
   $("logout").hidden = !told.token;
   ownFolder(gallery.pictures);
   stage.live = told.source !== null;
-  if (images !== null && images !== gallery.images) list(true); // it was enrolled into elsewhere
-  images = gallery.images;
   if (!stage.live) {
     tellPill("off");
     $("empty-text").textContent = "Drop a picture here, paste one, or open one.";

@@ -1,4 +1,4 @@
-// What every part of the page uses: elements, words, questions to the server.
+// What every part of the page uses: elements, words, questions to the server, and word of what has happened.
 
 export const $ = (id) => document.getElementById(id);
 export const made = (tag, className = "", text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
@@ -18,6 +18,12 @@ export async function ask(path, options = {}) {
   if (!answer.ok) throw new Error(told.error || `the server refused (${answer.status})`);
   return told;
 }
+
+// What a part has done and does not carry on itself; app.js says who does. "asked": the picture, or the box on it, is to
+// be searched. "changed": the gallery holds something else now.
+const happenings = new EventTarget();
+export const tell = (what) => happenings.dispatchEvent(new Event(what));
+export const on = (what, then) => happenings.addEventListener(what, then);
 
 export function query(values) {
   const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");

@@ -1,7 +1,6 @@
 // The stage: which picture is shown, what is told on it, and the box that is drawn there.
 
-import { search } from "./answers.js";
-import { $, made, percent, place, say } from "./page.js";
+import { $, made, percent, place, say, tell } from "./page.js";
 
 export const stage = {
   live: false, // the server has a source
@@ -17,6 +16,8 @@ export const stage = {
 export function current() {
   return stage.still || stage.shown;
 }
+
+export const boxText = () => stage.box && stage.box.map((value) => Math.round(value * 10) / 10).join(",");
 
 export async function showLive({ picture, facts }) {
   const bitmap = await createImageBitmap(picture);
@@ -103,7 +104,7 @@ function tellSeen(tracks) {
       hold();
       const scale = stage.size[0] / stage.facts.size[0];
       setBox(latest.box.map((value) => value * scale));
-      search();
+      tell("asked");
     });
     const item = made("li");
     item.append(chip);
@@ -181,9 +182,9 @@ $("frame").addEventListener("pointerdown", (event) => {
   };
   const end = () => {
     $("frame").removeEventListener("pointermove", drag);
-    if (moved) search();
+    if (moved) tell("asked");
     else if (!moving && !corner) setBox(trackAt(start));
-    if (!moved && !moving && !corner && stage.box) search();
+    if (!moved && !moving && !corner && stage.box) tell("asked");
     if (stage.box) $("box").focus({ preventScroll: true });
   };
   $("frame").addEventListener("pointermove", drag);
@@ -209,7 +210,7 @@ function shifted(box, dx, dy) {
 
 $("box").addEventListener("keydown", (event) => {
   const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  if (event.key === "Enter") search();
+  if (event.key === "Enter") tell("asked");
   else if (event.key === "Escape") {
     setBox(null);
     $("place").focus();
@@ -241,7 +242,7 @@ async function open(file) {
   }
   Object.assign(stage, { still: file, opened: true });
   setBox(null);
-  search();
+  tell("asked");
 }
 
 $("file").addEventListener("change", (event) => {
