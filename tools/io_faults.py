@@ -232,6 +232,8 @@ def main() -> int:
         counted = work(note)
         spent = round(time.monotonic() - began, 1)
         figures[part] = {**counted, "found": dict(found.counts), "findings": found.words[:20], "seconds": spent}
+        # At once: who ends the next part early keeps this one.
+        results_file.write(arguments.out, {part: {**figures[part], "seed": arguments.seed}})
         print(part, {name: value for name, value in figures[part].items() if name != "findings"}, flush=True)
 
     with tempfile.TemporaryDirectory() as place:
@@ -243,7 +245,6 @@ def main() -> int:
             measured("io_errors", lambda note: errors(worlds[1], layer, arguments.errors, note))
         if arguments.pulled:
             measured("stick_pulled", lambda note: pulled(worlds[2], layer, arguments.pulled, note))
-    results_file.write(arguments.out, {part: {**of_part, "seed": arguments.seed} for part, of_part in figures.items()})
     return any(of_part["findings"] for of_part in figures.values())
 
 
