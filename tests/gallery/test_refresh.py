@@ -102,9 +102,9 @@ def test_added_removed_and_taken_up_again(writer: Gallery, reader: Gallery, kind
         assert_as_opened_anew(search, reader, exact)
 
 
+# Without a code space the projection depends on all descriptors.
+@pytest.mark.parametrize("kind", ["codes", "exact"])
 def test_only_what_is_new_is_read(writer: Gallery, reader: Gallery, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if kind == "no space":
-        pytest.skip("without a code space the projection depends on all descriptors")
     search = searching(reader, kind == "exact")
     read: list[int] = []
     parts = positions.Positions._parts
@@ -120,11 +120,11 @@ def test_only_what_is_new_is_read(writer: Gallery, reader: Gallery, kind: str, m
     assert read == [4]
 
 
+# A code space has a projection of its own.
+@pytest.mark.parametrize("kind", ["no space"])
 def test_a_projection_is_kept_until_its_regions_have_changed_much(
-    writer: Gallery, reader: Gallery, kind: str, monkeypatch: pytest.MonkeyPatch
+    writer: Gallery, reader: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind != "no space":
-        pytest.skip("a code space has a projection of its own")
     monkeypatch.setattr("edge_claid.gallery.lookup.search.FEW", 20)  # six images of 24 regions; one more holds 4
     monkeypatch.setattr("edge_claid.gallery.lookup.search.CHANGED", 0.3)
     search = searching(reader, False)
