@@ -30,20 +30,29 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def bound_by_permissions() -> Iterator[None]:
-    """This thread meets the permissions of files as any user does, where the suite runs as root too (capset(2))."""
+    """This thread meets the permissions of files as any user does, where the suite runs as root too."""
     if os.name != "posix" or (os.geteuid() == 0 and not sys.platform.startswith("linux")):
         pytest.skip("permissions bind nobody here")
     if os.geteuid() != 0:
         yield
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    # Version 3 of the call, of this thread; then effective, permitted and inheritable, the lower half first.
+
+    def call(name: str, *arguments: object) -> int:
+        result = getattr(libc, name)(*arguments)
+        assert result >= 0, f"{name}: {os.strerror(ctypes.get_errno())}"
+        return result
+
+    # Version 3 of capset(2), of this thread; then effective, permitted and inheritable, the lower half first.
     head, before = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-    assert libc.capget(head, before) == 0, os.strerror(ctypes.get_errno())
+    call("capget", head, before)
     without = (ctypes.c_uint32 * 6)(*before)
-    without[0] &= ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH; what is permitted can be taken up again
-    assert libc.capset(head, without) == 0, os.strerror(ctypes.get_errno())
+    without[0] &= ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH; what stays permitted can be taken up again
+    bits = call("prctl", 27, 0, 0, 0, 0)
+    call("prctl", 28, bits | 4, 0, 0, 0)  # SECBIT_NO_SETUID_FIXUP: else access(2) asks what is permitted
+    call("capset", head, without)
     try:
         yield
     finally:
-        assert libc.capset(head, before) == 0, os.strerror(ctypes.get_errno())
+        call("capset", head, before)
+        call("prctl", 28, bits, 0, 0, 0)

@@ -107,7 +107,7 @@ def _begin(connection: Connection, path: str) -> None:
 def _prepare(path: str, mode: str) -> bool:
     """True where the layout has yet to be made. Refuses what is no gallery before SQLite sees it."""
     try:
-        if not os.path.lexists(path):
+        if _nothing_at(path):
             if mode == "create":
                 return True
             raise UsageError(f"no gallery at {path}; `edge-claid enroll FOLDER --gallery {path}` makes one")
@@ -129,6 +129,15 @@ def _prepare(path: str, mode: str) -> bool:
         return True  # An unfinished creation, or an empty database: _lay_out finds out.
     if application != schema.APPLICATION_ID:
         raise GalleryError(f"{path} is an SQLite database of another program, no gallery; name another file")
+    return False
+
+
+def _nothing_at(path: str) -> bool:
+    """Raises OSError where that cannot be told, as in a folder that this user may not enter."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
     return False
 
 

@@ -75,6 +75,14 @@ def read_trouble(path: str) -> str | None:
 
 def require_writable(path: str) -> None:
     """Raises StorageError with the fix where a gallery at ``path`` can be read at most."""
+    if os.path.exists(path) and not os.access(path, os.W_OK) and not read_only(path):
+        raise StorageError(f"gallery {path} may not be written by this user; change its permissions or copy it")
+    # The write-ahead log lies beside the gallery.
+    require_place(path)
+
+
+def require_place(path: str) -> None:
+    """Raises StorageError with the fix where no file can be made in the folder that is to hold ``path``."""
     folder = folder_of(path)
     if not os.path.isdir(folder):
         raise StorageError(f"gallery {path}: there is no folder {folder}; make it first")
@@ -82,11 +90,8 @@ def require_writable(path: str) -> None:
         raise StorageError(
             f"gallery {path} lies on a read-only medium; mount it writable, or copy the gallery to another place"
         )
-    if os.path.exists(path) and not os.access(path, os.W_OK):
-        raise StorageError(f"gallery {path} may not be written by this user; change its permissions or copy it")
     if not os.access(folder, os.W_OK):
-        # The write-ahead log lies beside the gallery.
-        raise StorageError(f"gallery {path}: its folder {folder} may not be written by this user")
+        raise StorageError(f"gallery {path}: its folder {folder} may not be written by this user; choose another place")
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,7 @@ def import_gallery(source: Gallery, path: str, read_space: Callable[[bytes], Spa
 def _copy(gallery: Gallery, path: str, check: Callable[[str], None]) -> None:
     size = sum(os.path.getsize(file) for file in (gallery.path, gallery.path + "-wal") if os.path.exists(file))
     free, most = medium.free_bytes(path), medium.largest_file(path)
-    if not os.path.isdir(medium.folder_of(path)):
-        raise StorageError(f"there is no folder {medium.folder_of(path)}; make it first")
+    medium.require_place(path)
     if free is not None and free < size:
         raise StorageError(f"{path} needs up to {size:,} bytes and {free:,} are free on its disk; free some")
     if most is not None and os.path.getsize(gallery.path) > most:

@@ -16,6 +16,7 @@ from edge_claid.errors import GalleryError, StorageError
 from edge_claid.gallery.roots import register_root
 from edge_claid.gallery.storage import connection, medium
 from edge_claid.gallery.storage.holder import writer_of
+from edge_claid.gallery.store import Gallery
 from edge_claid.gallery.upkeep.verify import verify
 
 
@@ -155,6 +156,32 @@ def test_on_a_full_disk_it_is_still_read(path: Path) -> None:
         assert told[0] == "full"
         assert told[1] == ("9 28 0" if left else "6 19 0")
         assert told[2].startswith("9 gallery")
+
+
+# -- a gallery of another user
+
+
+@pytest.mark.usefixtures("bound_by_permissions")
+def test_what_a_user_may_not_do_with_a_gallery_is_told(path: Path) -> None:
+    path.chmod(0o444)
+    with pytest.raises(StorageError, match=r"g\.claid may not be written by this user"):
+        opened(path)
+    path.chmod(0o600)
+    path.parent.chmod(0o500)
+    with pytest.raises(StorageError, match=r"its folder .*medium may not be written by this user"):
+        opened(path)
+    with Gallery.open(path, "r", read_space=MadeUpSpace.from_bytes) as gallery:
+        assert len(gallery) == 6
+    path.chmod(0)
+    with pytest.raises(StorageError, match=r"g\.claid cannot be read \(Permission denied\)"):
+        Gallery.open(path)
+    path.chmod(0o600)
+    path.parent.chmod(0)
+    try:
+        with pytest.raises(StorageError, match=r"g\.claid cannot be read \(Permission denied\)"):
+            Gallery.open(path)
+    finally:
+        path.parent.chmod(0o700)
 
 
 # -- a file that goes away

@@ -120,6 +120,13 @@ def test_what_a_copy_refuses(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(os.listdir(tmp_path)) == ["c.claid", "g.claid"]
 
 
+@pytest.mark.usefixtures("bound_by_permissions")
+def test_a_copy_into_a_folder_of_somebody_else(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with opened(path) as gallery, pytest.raises(StorageError, match="closed may not be written by this user"):
+        copy_to(gallery, str(tmp_path / "closed" / "c.claid"))
+
+
 def test_a_gallery_from_outside(path: Path, tmp_path: Path) -> None:
     new = tmp_path / "new.claid"
     with opened(path) as gallery:
