@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
 import av.error
@@ -107,9 +109,23 @@ class FFmpegGrabber:
         number = getattr(error, "errno", None)
         if self._settings["format"] != "rtsp":
             return _device_reason(self._settings["place"], number, error), "lost"
+        if number == errno.EIO and (host := _unknown_host(self._settings["place"])):
+            return f"no address is known of host {host}", "lost"
         # Never the error's own text: it repeats the URL with the password in it.
         text = getattr(error, "strerror", None) or (os.strerror(number) if number else type(error).__name__)
         return text.lower(), "lost"
+
+
+def _unknown_host(place: str) -> str:
+    """The address' host where no name server knows it, which FFmpeg calls an input/output error; else nothing."""
+    try:
+        host = urlsplit(place).hostname or ""
+        socket.getaddrinfo(host, None)
+    except (ValueError, UnicodeError):
+        return ""
+    except OSError:
+        return host
+    return ""
 
 
 def _device_reason(device: str, number: int | None, error: Exception) -> str:

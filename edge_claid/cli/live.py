@@ -54,13 +54,13 @@ def live(
         stack.enter_context(terminated_as_interrupted())
         stop: list[Lookup] = []
         sinks = _sinks(json, save, show, lambda: stop[0].stop_soon() if stop else None)
+        stream = open_stream(source, max_reconnects=max_reconnects)  # only a look: it is entered below
         pipeline = stack.enter_context(open_pipeline())
         watched = stack.enter_context(_watched(gallery, pipeline))
         if not watched.holdings.items and not sought:
             typer.echo(f"gallery {gallery} is empty: enrol pictures into it; they appear here at once", err=True)
         namer = _namer(pipeline, sought, match, false_alarms_per_hour)
-        stream = stack.enter_context(open_stream(source, max_reconnects=max_reconnects))
-        stop.append(_lookup(stream, pipeline, vit_side, watched, namer, sinks, workers))
+        stop.append(_lookup(stack.enter_context(stream), pipeline, vit_side, watched, namer, sinks, workers))
         _run(stop[0])
 
 

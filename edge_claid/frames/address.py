@@ -11,7 +11,9 @@ from urllib.parse import parse_qsl, unquote
 
 from edge_claid.errors import SourceLostError, UsageError
 
-_LIVE = re.compile(r"\d+$|(v4l2|csi|rtsps?)://|gst:", re.IGNORECASE)
+_LIVE = re.compile(r"\d+$|/dev/(video\d|v4l/)|(v4l2|csi|rtsps?)://|gst:", re.IGNORECASE)
+_FOREIGN = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_PLACE = re.compile(r"(?:.*@)?(?:\[[0-9a-f:.]+(?:%[^\]]+)?\]|[^:@\[\]]+)(?::(\d{1,5}))?$", re.IGNORECASE)
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})$")
 _RATE = re.compile(r"\d{1,3}\.\d{1,3}$|[1-9]\d{0,5}(/[1-9]\d{0,4})?$")
 _WORD = re.compile(r"[A-Za-z0-9_]{1,16}$")
@@ -36,6 +38,11 @@ def is_live(uri: str) -> bool:
     return _LIVE.match(uri) is not None
 
 
+def is_foreign(uri: str) -> bool:
+    """Whether this is the address of something that is not read here, and no name of a file."""
+    return _FOREIGN.match(uri) is not None and not is_live(uri) and not os.path.lexists(uri)
+
+
 def without_credentials(uri: str) -> str:
     """The source as it may be printed: users and passwords replaced by ***."""
     # To the last "@", wherever it is: a password may hold "@" and "/", and hiding too much does no harm.
@@ -57,15 +64,21 @@ def live_address(uri: str, *, there: bool = True) -> Address:
         return Address(shown, _pipeline(uri[4:].strip(), shown))
     if kind == "csi":
         return Address(shown, _csi(uri[6:], shown))
-    settings = _v4l2(f"/dev/video{int(uri)}" if uri.isdigit() else uri[7:], shown)
+    device = f"/dev/video{int(uri)}" if uri.isdigit() else uri if uri.startswith("/") else uri[7:]
+    settings = _v4l2(device, shown)
     if there and not os.path.exists(settings["place"]):
         raise SourceLostError(f"{shown}: no such camera (`edge-claid sources` lists those there are)")
     return Address(shown, settings)
 
 
 def _rtsp(uri: str, shown: str) -> dict[str, Any]:
-    if not re.match(r"rtsps?://[^/?#\s]+", uri, re.IGNORECASE):
-        raise UsageError(f"{shown}: an RTSP source is rtsp://user:password@host:port/path")
+    place = re.match(r"rtsps?://([^/?#\s]+)", uri, re.IGNORECASE)
+    parts = _PLACE.match(place[1]) if place else None
+    if not parts or int(parts[1] or 0) > 65535:
+        raise UsageError(
+            f"{shown}: an RTSP source is rtsp://user:password@host:port/path, with %40, %3A and %2F for @, : and / "
+            "in the password"
+        )
     # TCP first: it loses nothing on a busy network; UDP where the camera knows nothing else. Neither sound nor the
     # frame rate, which takes FFmpeg a second to find out, is wanted.
     options = {

@@ -10,7 +10,7 @@ import glob
 import os
 
 from edge_claid.errors import UsageError
-from edge_claid.frames.address import is_live, live_address, without_credentials
+from edge_claid.frames.address import is_foreign, is_live, live_address, without_credentials
 from edge_claid.frames.file_bytes import ReadLimits
 from edge_claid.frames.folder import PictureFiles, globbed, single_file
 from edge_claid.frames.live_stream import LiveStream, Patience
@@ -26,6 +26,11 @@ def open_source(uri: str | os.PathLike[str], limits: ReadLimits | None = None) -
     uri = os.fspath(uri)
     if is_live(uri):
         raise UsageError(f"{without_credentials(uri)}: cameras and streams cannot be read as a set of pictures")
+    if is_foreign(uri):
+        raise UsageError(
+            f"{without_credentials(uri)}: sources of this kind are not read here; a network camera is "
+            'rtsp://user:password@host:port/path, anything else that GStreamer plays gst:"…"'
+        )
     if "\0" in uri or not uri:
         raise UsageError(f"source {uri!r} is no name of a file or folder")
     if os.path.isdir(uri):

@@ -187,7 +187,12 @@ class Lookup:
     def _read(self) -> TimedFrame | SourceEvent | None:
         """A frame, an event, or nothing yet. The time counts only for a file: a camera is waited for."""
         start = time.perf_counter()
-        found = self._source.read(READ_SECONDS)
+        try:
+            found = self._source.read(READ_SECONDS)
+        except EdgeClaidError as error:
+            # Who reads the answers alone learns it too, and why.
+            self._captured.put(SourceEvent("ended", time.time(), str(error)))
+            raise
         if isinstance(found, TimedFrame) and not self._source.live:
             self.metrics.stage("capture", time.perf_counter() - start)
         return found

@@ -40,6 +40,8 @@ def test_what_cannot_work_is_refused_before_the_networks_are_loaded(tmp_path):
         (["x.mp4", "--gallery", tmp_path / "g.claid", "--save", tmp_path / "no" / "o.mp4"], 9, "no folder"),
         (["x.mp4", "--gallery", tmp_path / "g.claid", "--box", "1,2,3,4"], 2, "--find"),
         (["x.mp4", "--gallery", tmp_path / "g.claid", "--match", "0.5", "--false-alarms-per-hour", "1"], 2, "one of"),
+        (["x.mp4", "--gallery", tmp_path / "g.claid"], 2, "x.mp4: no such file"),
+        (["/dev/video9999", "--gallery", tmp_path / "g.claid"], 7, "no such camera"),
     )
     for arguments, code, said in cases:
         done = run(*arguments)

@@ -5,17 +5,29 @@ from __future__ import annotations
 import pytest
 
 from edge_claid.errors import SourceLostError, UsageError
+from edge_claid.frames import open_stream
 from edge_claid.frames.address import is_live, live_address, without_credentials
 
 
 @pytest.mark.parametrize(
-    "uri", ["0", "12", "v4l2:///dev/video0", "csi://0", "rtsp://h/x", "RTSPS://h/x", 'gst:"a ! b"']
+    "uri",
+    [
+        "0",
+        "12",
+        "v4l2:///dev/video0",
+        "csi://0",
+        "rtsp://h/x",
+        "RTSPS://h/x",
+        'gst:"a ! b"',
+        "/dev/video2",
+        "/dev/v4l/by-id/usb-cam-index0",
+    ],
 )
 def test_live(uri: str) -> None:
     assert is_live(uri)
 
 
-@pytest.mark.parametrize("uri", ["photos", "1.jpg", "./0", "csi", "rtsp.mp4", "-1", "http://h/x"])
+@pytest.mark.parametrize("uri", ["photos", "1.jpg", "./0", "csi", "rtsp.mp4", "-1", "http://h/x", "/dev/shm/photos"])
 def test_not_live(uri: str) -> None:
     assert not is_live(uri)
 
@@ -51,7 +63,8 @@ def test_secrets_are_not_shown(uri: str, shown: str | None) -> None:
     [
         "rtsp://", "rtsp:///path", "rtsp://u:secret@h/\nx", "csi://", "csi://front", "csi://0?size=big",
         "csi://0?format=mjpeg", "csi://0?rate=0", "v4l2://video0", "v4l2:///dev/null?size=1280x720&speed=9",
-        "v4l2:///dev/null?rate=1/0", "v4l2:///etc/passwd", "gst:", 'gst:""',
+        "v4l2:///dev/null?rate=1/0", "v4l2:///etc/passwd", "gst:", 'gst:""', "rtsp://u:secret@h:99999/x",
+        "rtsp://u:secret/x@h/x", "rtsp://u:secret@h:/x", "rtsp://u:p:q",
     ],
 )  # fmt: skip
 def test_malformed(uri: str) -> None:
@@ -60,12 +73,21 @@ def test_malformed(uri: str) -> None:
     assert "secret" not in str(refused.value)
 
 
+def test_addresses_of_another_kind_are_told_from_files_and_keep_their_secrets() -> None:
+    for uri in ("http://u:secret@h/video.mjpg", "rtmp://u:secret@h/*", "file:///x.mp4"):
+        with pytest.raises(UsageError, match="not read here") as refused:
+            open_stream(uri)
+        assert "secret" not in str(refused.value)
+
+
 def test_missing_camera() -> None:
     with pytest.raises(SourceLostError, match="no such camera") as refused:
         live_address("v4l2:///dev/no-such-camera")
     assert refused.value.exit_code == 7
     with pytest.raises(SourceLostError, match="9999: no such camera"):
         live_address("9999")
+    with pytest.raises(SourceLostError, match="/dev/video9999: no such camera"):
+        live_address("/dev/video9999")
 
 
 def test_settings_of_a_camera() -> None:

@@ -148,6 +148,14 @@ def test_nobody_there(rtsp_server: MakeServer) -> None:
     assert "s3cret" not in str(gone.value)
 
 
+def test_a_host_that_nobody_knows() -> None:
+    url = "rtsp://bob:s3cret@no-such-host.invalid/cam"
+    with open_stream(url, patience=QUICK) as stream, pytest.raises(SourceLostError) as gone:
+        next_frame(stream)
+    assert "no address is known of host no-such-host.invalid" in str(gone.value)
+    assert "s3cret" not in str(gone.value)
+
+
 def test_a_path_the_server_does_not_have(rtsp_server: MakeServer) -> None:
     server = rtsp_server()
     url = server.url.replace("/cam", "/none")

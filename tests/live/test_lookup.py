@@ -119,6 +119,9 @@ def test_a_source_given_up_is_raised_after_what_was_seen_is_answered():
     with pytest.raises(SourceLostError, match="given up"):
         lookup.stop()
     assert (len(kept.answers), kept.closed) == (2, 1)
+    ended = kept.events[0].as_json()
+    assert (ended["event"], ended["state"], ended["reason"]) == ("source", "ended", "rtsp://***@host: given up")
+    assert kept.events[-1].event == "summary"
 
 
 def test_a_bad_frame_is_left_out_and_the_run_goes_on():
