@@ -63,7 +63,8 @@ def _jittered(boxes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _other_light(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Another exposure, colour cast, contrast and, half of the time, blur."""
-    lit = pixels.astype(np.float32) * np.float32(rng.uniform(*GAIN)) * rng.uniform(0.92, 1.08, 3).astype(np.float32)
+    lit: np.ndarray = pixels.astype(np.float32) * np.float32(rng.uniform(*GAIN))
+    lit = lit * rng.uniform(0.92, 1.08, 3).astype(np.float32)
     lit = (lit - lit.mean()) * np.float32(rng.uniform(*GAIN)) + lit.mean()
     if rng.random() < 0.5:
         lit = cv2.GaussianBlur(lit, (0, 0), float(rng.uniform(0.3, BLUR)))
