@@ -42,8 +42,8 @@ class Positions:
     def __init__(self, table: str, dtype: str, width: int) -> None:
         """table: "codes" or "descriptors". dtype, width: of one region's row there."""
         self._table, self._dtype, self._width = table, np.dtype(dtype), width
-        self.image_ids = np.empty(0, np.int64)
-        self.starts = np.zeros(1, np.int64)
+        self.image_ids: np.ndarray = np.empty(0, np.int64)
+        self.starts: np.ndarray = np.zeros(1, np.int64)
         self.live = np.empty(0, bool)
 
     def __len__(self) -> int:

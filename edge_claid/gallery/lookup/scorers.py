@@ -116,7 +116,7 @@ class FloatScorer:
 
     def __init__(self, positions: Positions, projection: Projection) -> None:
         self._positions, self.projection = positions, projection
-        self._parts = [np.empty((0, projection.width), np.float32)]
+        self._parts: list[np.ndarray] = [np.empty((0, projection.width), np.float32)]
 
     def append(self, values: np.ndarray, images: np.ndarray) -> None:
         del images

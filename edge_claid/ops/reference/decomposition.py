@@ -43,7 +43,7 @@ def visiting_order(count: int) -> np.ndarray:
     Sorted by a mix of the token's index that is a bijection of 32 bits, so that there are no ties. A node visits its
     own tokens in this order: which permutation that is depends on the node's content alone.
     """
-    key = (np.arange(1, count + 1, dtype=np.uint64) * 0x9E3779B9 & 0xFFFFFFFF).astype(np.uint32)
+    key: np.ndarray = (np.arange(1, count + 1, dtype=np.uint64) * 0x9E3779B9 & 0xFFFFFFFF).astype(np.uint32)
     key ^= key >> 16
     key *= np.uint32(0x7FEB352D)
     key ^= key >> 15
@@ -57,7 +57,7 @@ def lane_sums(values: np.ndarray) -> np.ndarray:
 
     Lane l adds columns l, l + 32, l + 64, ... in turn; then lanes are folded by halves: 16, 8, 4, 2, 1.
     """
-    lanes = np.zeros((len(values), LANES), np.float32)
+    lanes: np.ndarray = np.zeros((len(values), LANES), np.float32)
     for start in range(0, values.shape[1], LANES):
         lanes += values[:, start : start + LANES]
     while lanes.shape[1] > 1:

@@ -37,7 +37,8 @@ def pool_boxes(values: np.ndarray, boxes: np.ndarray, power: float, masks: np.nd
     pooled = np.zeros((len(boxes), channels), np.float32)
     raised = values if np.isinf(power) else values.astype(np.float32) ** np.float32(power)
     flat = raised.reshape(channels, -1)
-    for region, (x0, y0, x1, y1) in enumerate(boxes.astype(np.float64)):
+    corners: np.ndarray = boxes.astype(np.float64)
+    for region, (x0, y0, x1, y1) in enumerate(corners):
         weights = np.outer(cell_weights(y0, y1, rows), cell_weights(x0, x1, columns))
         if masks is not None:
             weights *= mask_weights(masks[region], rows, columns)
