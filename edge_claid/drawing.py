@@ -37,7 +37,7 @@ def write_text(
     pixels: np.ndarray, text: str, place: tuple[int, int], colour: tuple[int, int, int], size: float = 0.5
 ) -> None:
     """A line of text on a white ground, its lower left corner at `place`; letters OpenCV lacks become '?'."""
-    plain = text.encode("ascii", "replace").decode()
+    plain = _drawable(text)
     (width, height), base = cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
     x, y = place
     cv2.rectangle(pixels, (x, y - height - 3), (x + width + 2, y + base), (255, 255, 255), -1)
@@ -45,10 +45,16 @@ def write_text(
 
 
 def fitting(text: str, width: int) -> str:
-    """The text, its end cut off so far that a line of it is no wider than `width` pixels."""
+    """The text as it can be drawn, its end cut off so far that a line of it is no wider than `width` pixels."""
+    text = _drawable(text)
     while len(text) > 4 and cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0] > width:
         text = text[: -4 if text.endswith("...") else -1].rstrip(".") + "..."
     return text
+
+
+def _drawable(text: str) -> str:
+    """Letters OpenCV has, "?" for others: bytes of a name that are no text (PEP 383) would end the process there."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
 
 
 def region_levels(frame: Frame, regions: Regions) -> list[np.ndarray]:

@@ -19,9 +19,9 @@ def test_a_box_is_drawn_on_its_edge_and_nowhere_else():
     assert not pixels.any()
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a-very-long-name-of-a-picture-" * 5, "ключ-🔑" * 20])
+@pytest.mark.parametrize("name", ["a.jpg", "a-very-long-name-of-a-picture-" * 5, "ключ-🔑" * 20, "lat\udce9in-\n" * 20])
 def test_captions_fit_their_tile(name):
-    fitted = drawing.fitting(name.encode("ascii", "replace").decode(), drawing.TILE)
+    fitted = drawing.fitting(name, drawing.TILE)
     assert cv2.getTextSize(fitted, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0] <= drawing.TILE
     assert fitted[0] == name.encode("ascii", "replace").decode()[0]
 
