@@ -7,6 +7,7 @@ channel become 8.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from functools import cache
 
@@ -77,10 +78,20 @@ def decode_picture(data: bytes, name: str = "", limits: ReadLimits | None = None
     except (cv2.error, MemoryError) as error:
         raise BadImageError(f"{name}: broken {header.format}") from error
     if pixels is None:
-        raise BadImageError(f"{name}: broken or truncated {header.format}")
+        raise BadImageError(f"{name}: {_refusal(content, header)}")
     if pixels.shape[:2] != (header.height, header.width):
         raise BadImageError(f"{name}: broken {header.format}, its content has another size than its header says")
     return Frame(upright(_rgb8(pixels), read_exif(data, header.format).orientation), name)
+
+
+def _refusal(content: bytes, header: Header) -> str:
+    """Why OpenCV gives no picture: a sound TIFF may hold numbers that are no colours."""
+    if header.format == "TIFF":
+        with contextlib.suppress(cv2.error, MemoryError):
+            numbers = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+            if numbers is not None and numbers.dtype not in (np.uint8, np.uint16):
+                return f"a TIFF of {numbers.dtype} values is not read; convert it to 8 or 16 bits a channel"
+    return f"broken or truncated {header.format}"
 
 
 def _decoded_heic(data: bytes, name: str, limits: ReadLimits) -> Frame:
@@ -121,5 +132,6 @@ def _on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 @cache
 def _silence_opencv() -> None:
     """OpenCV's own complaints about broken files would stand beside our one line for each."""
-    if "OPENCV_LOG_LEVEL" not in os.environ and hasattr(cv2, "setLogLevel"):
-        cv2.setLogLevel(0)
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        logging = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has it at the top
+        logging.setLogLevel(0)

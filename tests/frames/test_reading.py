@@ -171,6 +171,12 @@ def test_refused_with_its_reason(data: bytes, reason: str) -> None:
         decode_picture(data, "x")
 
 
+def test_a_tiff_of_32_bits_says_so_and_opencv_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BadImageError, match=r"x\.tif: a TIFF of float32 values .* 8 or 16 bits"):
+        decode_picture(encoded(Image.new("F", (64, 48)), "TIFF"), "x.tif")
+    assert capfd.readouterr().err == ""
+
+
 def test_what_is_no_picture_is_told_from_what_is_a_bad_one() -> None:
     with pytest.raises(NotAPictureError):
         check_picture(b"#!/bin/sh\necho", "x")
