@@ -55,7 +55,8 @@ def volume_of(location: str) -> str:
     """``UUID:path on that file system`` where the system tells it, else ""."""
     try:
         device = os.stat(location).st_dev
-        uuid = next(entry.name for entry in os.scandir("/dev/disk/by-uuid") if os.stat(entry.path).st_rdev == device)
+        with os.scandir("/dev/disk/by-uuid") as entries:
+            uuid = next(entry.name for entry in entries if os.stat(entry.path).st_rdev == device)
     except (OSError, StopIteration):
         return ""
     mount = os.path.realpath(location)

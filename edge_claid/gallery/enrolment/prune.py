@@ -39,7 +39,7 @@ def prune(gallery: Gallery, root: Root, listed: int, copies: dict[int, Finding])
         with gallery.batch() as batch:
             for row in candidates[start : start + _AT_ONCE]:
                 # Looked at once more: a medium pulled since would make everything look gone.
-                if not is_mounted(root) or not any(os.scandir(root.location)):
+                if not is_mounted(root) or not _holds_anything(root.location):
                     break
                 copy = copies.get(row.id)
                 if copy is not None and copy.root is not None and not _is_gone(copy.path):
@@ -50,6 +50,11 @@ def prune(gallery: Gallery, root: Root, listed: int, copies: dict[int, Finding])
                     file = os.path.join(root.location, row.path)
                     outcomes.append(Outcome(file, "removed", row.regions, "no longer in its folder"))
         yield from outcomes
+
+
+def _holds_anything(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entries)
 
 
 def _is_gone(path: str) -> bool:
