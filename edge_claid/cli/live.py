@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,6 +55,8 @@ def live(
         stack.enter_context(terminated_as_interrupted())
         stop: list[Lookup] = []
         sinks = _sinks(json, save, show, lambda: stop[0].stop_soon() if stop else None)
+        if save is not None and save.exists() and os.path.exists(source) and os.path.samefile(save, source):
+            raise UsageError(f"--save {save} is the source itself: choose another name")
         stream = open_stream(source, max_reconnects=max_reconnects)  # only a look: it is entered below
         pipeline = stack.enter_context(open_pipeline())
         watched = stack.enter_context(_watched(gallery, pipeline))

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any, TextIO
 
+from edge_claid.errors import StorageError
 from edge_claid.live.answer import FrameAnswer, LiveEvent
 
 
@@ -29,5 +30,12 @@ class JsonLines:
     def _write(self, value: dict[str, Any]) -> None:
         stream = self._stream or sys.stdout
         # ASCII: a label may hold anything, a terminal or pipe may know less.
-        stream.write(json.dumps(value, allow_nan=False) + "\n")
-        stream.flush()
+        if stream is None:
+            raise StorageError("--json writes to stdout, and stdout is closed")
+        try:
+            stream.write(json.dumps(value, allow_nan=False) + "\n")
+            stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise StorageError(f"stdout cannot be written ({error.strerror}); free some space") from error

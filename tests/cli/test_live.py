@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,24 @@ def overlap(box, other):
     shared = np.prod(np.maximum(high - low, 0))
     areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
     return shared / (sum(areas) - shared)
+
+
+def test_the_source_itself_is_never_written_over(clip, tmp_path):
+    folder, _ = clip
+    (tmp_path / "same.mp4").symlink_to(folder / "clip.mp4")
+    before = (folder / "clip.mp4").read_bytes()
+    done = run(folder / "clip.mp4", "--gallery", folder / "g.claid", "--save", tmp_path / "same.mp4")
+    assert (done.returncode, "is the source itself" in done.stderr) == (2, True)
+    assert (folder / "clip.mp4").read_bytes() == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_full_disk_behind_stdout_is_said_by_its_exit_code(clip):
+    folder, _ = clip
+    arguments = [str(folder / "clip.mp4"), "--gallery", str(folder / "g.claid"), "--json", "--vit-side", "224"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*LIVE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert (done.returncode, "stdout cannot be written (No space left" in done.stderr) == (9, True)
 
 
 def test_a_real_clip_is_found_confirmed_drawn_and_summed_up(clip):
