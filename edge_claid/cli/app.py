@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -29,6 +31,8 @@ from edge_claid.cli import (
 from edge_claid.config import RUNTIMES
 from edge_claid.errors import EdgeClaidError, UsageError
 
+# Click's UsageError, which some versions of Typer import and others carry in themselves.
+_WrongUse: Any = typer.BadParameter.__mro__[1]
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 app = typer.Typer(
@@ -77,6 +81,8 @@ def options(
     asked = "DEBUG" if debug else os.environ.get("EDGE_CLAID_LOG", "INFO").upper()
     if asked not in LOG_LEVELS:
         raise UsageError(f"EDGE_CLAID_LOG is {asked}; it must be one of {', '.join(LOG_LEVELS)}")
+    if runtime is not None and runtime not in RUNTIMES:
+        raise UsageError(f"--runtime {runtime}: choose one of {', '.join(RUNTIMES)}")
     if runtime is not None:
         os.environ["EDGE_CLAID_RUNTIME"] = runtime  # a flag beats the environment; settings are read by each verb
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=asked)
@@ -84,24 +90,63 @@ def options(
 
 def main() -> None:
     """Run the command; errors become one line on stderr and their exit code."""
-    debug = "--debug" in sys.argv[1:]
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    if debug:  # the advice to add it says nothing of where
+        arguments = ["--debug", *(word for word in arguments if word != "--debug")]
     try:
-        app()
+        code = _run(arguments)
     except EdgeClaidError as error:
         _stop(str(error), error.exit_code, debug)
+    except _WrongUse as error:
+        _stop(_wrong_use(error), UsageError.exit_code, debug)
     except KeyboardInterrupt:
         _stop("interrupted; what was reported is stored", 130, debug)
     except BrokenPipeError:
-        # The reader of stdout is gone (`| head`); nothing more is to be written there, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        # The reader of stdout is gone (`| head`): no word about it, but what was asked for is not done.
+        _discard_stdout()
+        raise SystemExit(1) from None
     except Exception as error:
+        _discard_stdout()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _stop(f"{error.filename or 'the output'} cannot be written: {error.strerror}; make room", 9, debug)
         if debug:
             raise
         _stop(f"unexpected {type(error).__name__}: {error} (run with --debug to see where)", 1, debug)
+    raise SystemExit(code)
 
 
-def _stop(message: str, code: int, debug: bool) -> None:
+def _run(arguments: list[str]) -> int:
+    """The exit code of a command that came to its end; what ended it otherwise is raised."""
+    command = typer.main.get_command(app)
+    try:
+        # Not by the command's own main, which has other words and codes for Ctrl-C, a closed pipe and wrong use.
+        with command.make_context("edge-claid", arguments) as context:
+            command.invoke(context)
+        code = 0
+    except typer.Exit as ended:
+        code = ended.exit_code
+    if sys.stdout is not None:
+        sys.stdout.flush()  # at exit nobody could tell that it failed
+    return code
+
+
+def _wrong_use(error: Any) -> str:
+    """One line of what Typer says of a command line; the whole help where there was nothing but the verb."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), end="")  # empty where Typer has printed it already
+        raise SystemExit(UsageError.exit_code) from None
+    path = error.ctx.command_path if error.ctx is not None else "edge-claid"
+    return f"{error.format_message().rstrip('.')}; `{path} --help` says what it takes"
+
+
+def _discard_stdout() -> None:
+    """What is left in the buffer goes nowhere, as writing it at exit would fail once more."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _stop(message: str, code: int, debug: bool) -> NoReturn:
     if debug:
         logging.getLogger("edge_claid").exception("stopped")
     line = " ".join(message.splitlines())
