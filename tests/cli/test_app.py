@@ -1,0 +1,81 @@
+"""The command as a whole: one line for what went wrong, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_claid.cli import app
+from edge_claid.cli.gallery import looking
+
+COMMAND = [sys.executable, "-m", "edge_claid"]
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["edge-claid", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        app.main()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "No such command 'nonsense'; `edge-claid --help` "),
+        (["search"], "; `edge-claid search --help` "),
+        (["gallery", "info", "x.claid", "--nonsense"], "No such option: --nonsense"),
+        (["search", "x.claid", "y.jpg", "--top-k", "-1"], "--top-k"),
+        (["--runtime", "nonsense", "models", "list"], "choose one of auto, onnx"),
+        (["gallery", "info", "gone.claid"], "no gallery at gone.claid"),
+    ],
+)
+def test_wrong_use_is_one_line_that_names_the_fix(monkeypatch, capsys, arguments: list[str], said: str) -> None:
+    assert ended(monkeypatch, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("edge-claid: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_help_and_version_go_to_stdout(monkeypatch, capsys) -> None:
+    assert ended(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("edge-claid ")
+    assert ended(monkeypatch, "gallery", "info", "--help") == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_debug_may_stand_where_one_adds_it(monkeypatch, capsys) -> None:
+    assert ended(monkeypatch, "gallery", "info", "gone.claid", "--debug") == 2
+    assert "no gallery at gone.claid" in capsys.readouterr().err
+
+
+def test_an_interrupt_says_so(monkeypatch, capsys) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(looking.Gallery, "open", interrupted)
+    assert ended(monkeypatch, "gallery", "info", "x.claid") == 130
+    assert capsys.readouterr().err == "edge-claid: interrupted; what was reported is stored\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_place_for_the_output_is_exit_9() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "models", "list", "--json"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 9, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "No space left" in done.stderr
+
+
+def test_a_reader_that_left_is_no_matter_of_words() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*COMMAND, "models", "list", "--json"], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
