@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_claid.cli.enroll import open_pipeline
-from edge_claid.cli.looking import SOURCES, Match, VitSide
+from edge_claid.cli.looking import SOURCE_VARIABLE, SOURCES, Match, VitSide
 from edge_claid.cli.printing import shown
 from edge_claid.cli.queries import box_from_text
 from edge_claid.cli.termination import terminated_as_interrupted
@@ -27,7 +27,7 @@ WHOLE = "all"  # a --box that stands for the whole picture
 
 
 def live(
-    source: Annotated[str, typer.Argument(help=SOURCES)],
+    source: Annotated[str, typer.Argument(help=SOURCES, envvar=SOURCE_VARIABLE)],
     gallery: Annotated[Path, typer.Option(help="Gallery file, NAME.claid.")],
     find: Annotated[list[str] | None, typer.Option(help="Picture of an object to find; may be repeated.")] = None,
     box: Annotated[

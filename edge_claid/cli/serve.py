@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_claid.cli.enroll import open_pipeline
-from edge_claid.cli.looking import SOURCES, Match, VitSide
+from edge_claid.cli.looking import SOURCE_VARIABLE, SOURCES, Match, VitSide
 from edge_claid.cli.termination import terminated_as_interrupted
 from edge_claid.errors import MachineError
 from edge_claid.frames import open_stream
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def serve(
     gallery: Annotated[Path, typer.Option(help="Gallery file, NAME.claid; made where it is missing.")],
-    source: Annotated[str | None, typer.Option(help=SOURCES)] = None,
+    source: Annotated[str | None, typer.Option(help=SOURCES, envvar=SOURCE_VARIABLE)] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs the token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 8642,
     token: Annotated[

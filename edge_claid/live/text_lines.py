@@ -48,7 +48,7 @@ class EventLog:
 
     def event(self, event: LiveEvent) -> None:
         if event.event != "summary" and (event.event, event.state) != ("source", "ended"):
-            facts = ", ".join(f"{name} {value}" for name, value in event.facts.items())
+            facts = ", ".join(str(v) if name == "reason" else f"{name} {v}" for name, v in event.facts.items())
             level = logging.INFO if event.state in ("back", "updated") else logging.WARNING
             log.log(level, "%s %s%s", event.event, event.state, f": {facts}" if facts else "")
 

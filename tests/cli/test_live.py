@@ -88,6 +88,12 @@ def overlap(box, other):
     return shared / (sum(areas) - shared)
 
 
+def test_a_source_with_a_password_need_not_be_on_the_command_line(tmp_path):
+    done = run("--gallery", tmp_path / "g.claid", env={**os.environ, "EDGE_CLAID_SOURCE": "rtsp://bob:s3cret@"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "rtsp://***@: an RTSP source is" in done.stderr
+
+
 def test_the_source_itself_is_never_written_over(clip, tmp_path):
     folder, _ = clip
     (tmp_path / "same.mp4").symlink_to(folder / "clip.mp4")

@@ -16,7 +16,7 @@ from edge_claid.live.answer import FrameAnswer, LiveEvent, TrackAnswer
 from edge_claid.live.drawn import COLOURS, caption, drawn
 from edge_claid.live.json_lines import JsonLines
 from edge_claid.live.metrics import Durations, LiveMetrics, summary_text
-from edge_claid.live.text_lines import TextLines
+from edge_claid.live.text_lines import EventLog, TextLines
 from edge_claid.live.video_file import VideoFileSink
 from edge_claid.records import Frame
 
@@ -43,6 +43,13 @@ def test_json_lines_are_as_the_conventions_say():
     }  # fmt: skip
     assert frame["tracks"][1]["match"] is frame["tracks"][1]["score"] is frame["tracks"][1]["label"] is None
     assert event == {"event": "source", "state": "lost", "time": 99.0, "reason": "no frame for 5 s"}
+
+
+def test_what_happens_is_logged_as_people_say_it(caplog):
+    with caplog.at_level("INFO"):
+        EventLog().event(LiveEvent("source", "lost", 99.0, {"reason": "no frame for 5 s"}))
+        EventLog().event(LiveEvent("gallery", "updated", 99.0, {"images": 7}))
+    assert caplog.messages == ["source lost: no frame for 5 s", "gallery updated: images 7"]
 
 
 def test_json_is_flushed_line_by_line_and_names_of_any_kind_are_lines():
