@@ -94,13 +94,19 @@ def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], colum
     sheet = np.full((rows * (TILE + CAPTION), columns * TILE, 3), 255, np.uint8)
     for order, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         top, left = order // columns * (TILE + CAPTION), order % columns * TILE
-        scale = min((TILE - 8) / picture.shape[1], (TILE - 8) / picture.shape[0])
-        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        y, x = top + (TILE - size[1]) // 2, left + (TILE - size[0]) // 2
-        sheet[y : y + size[1], x : x + size[0]] = small
+        small = thumbnail(picture)
+        height, width = small.shape[:2]
+        y, x = top + (TILE - height) // 2, left + (TILE - width) // 2
+        sheet[y : y + height, x : x + width] = small
         write_text(sheet, fitting(caption, TILE - 10), (left + 4, top + TILE + 14), (20, 20, 20))
     return sheet
+
+
+def thumbnail(picture: np.ndarray) -> np.ndarray:
+    """The picture as a contact sheet shows it; what is kept of many pictures until their sheet is drawn."""
+    scale = min((TILE - 8) / picture.shape[1], (TILE - 8) / picture.shape[0])
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def save_picture(path: Path, pixels: np.ndarray) -> None:

@@ -10,6 +10,7 @@ import typer
 from edge_claid import drawing
 from edge_claid.cli.enroll import open_pipeline
 from edge_claid.cli.printing import print_json, shown
+from edge_claid.cli.saved_names import SavedNames
 from edge_claid.errors import BadImageError
 from edge_claid.frames import open_source
 from edge_claid.records import Frame, Regions
@@ -23,7 +24,8 @@ def regions(
     """Decompose pictures into instance regions and draw the tree, level by level."""
     used = 0
     reasons: list[str] = []
-    with open_pipeline() as pipeline, open_source(source) as frames:
+    saved = SavedNames()
+    with open_source(source) as frames, open_pipeline() as pipeline:
         for frame in frames:
             if isinstance(frame, Exception):
                 reasons.append(str(frame))
@@ -33,8 +35,9 @@ def regions(
             used += 1
             _tell(frame, found, json)
             if save:
+                name = saved.name_of(frame.name)
                 for level, picture in enumerate(drawing.region_levels(frame, found), 1):
-                    drawing.save_picture(save / f"{Path(frame.name).stem}-level{level}.jpg", picture)
+                    drawing.save_picture(save / f"{name}-level{level}.jpg", picture)
     if not used:
         raise BadImageError(reasons[0] if len(reasons) == 1 else f"{source}: no picture there can be used")
     if save:

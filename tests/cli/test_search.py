@@ -51,15 +51,21 @@ def test_bulk_queries_go_on_past_a_bad_one(gallery, tmp_path):
         {"id": "bad", "image": "broken.jpg"},
         {"image": str(SAMPLES / "db_rc_car_01.jpg"), "box": None},
         {"id": "outside", "image": str(SAMPLES / "db_can_03.jpg"), "box": [9000, 0, 9100, 50]},
-        {"id": "two", "image": str(SAMPLES / "db_can_03.jpg"), "boxes": [[345, 140, 493, 410], [0, 0, 99, 99]]},
+        {"id": "..", "image": str(SAMPLES / "db_can_03.jpg"), "boxes": [[345, 140, 493, 410], [0, 0, 99, 99]]},
     ]
+    written = [json.dumps(line) for line in lines]
+    written.insert(1, "no JSON")
     queries = tmp_path / "queries.jsonl"
-    queries.write_text("\n".join(map(json.dumps, lines)))
-    done = run("search", gallery, "--queries", queries, "--json", "--top-k", 0)
+    queries.write_text("\n".join(written))
+    saved = tmp_path / "below" / "answers"
+    done = run("search", gallery, "--queries", queries, "--json", "--top-k", 0, "--save", saved)
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [answer["query"] for answer in answers] == ["good", str(SAMPLES / "db_rc_car_01.jpg"), "two"]
+    assert [answer["query"] for answer in answers] == ["good", str(SAMPLES / "db_rc_car_01.jpg"), ".."]
     assert all(len(answer["hits"]) == 4 for answer in answers)
+    assert "line 2" in done.stderr
+    assert [path.name for path in saved.parent.iterdir()] == ["answers"]  # whatever a query is called
+    assert len([path for path in saved.iterdir() if path.is_dir() and len(list(path.iterdir())) == 4]) == 3
     assert "bad" in done.stderr
     assert "outside" in done.stderr
     assert run("search", gallery, "--queries", queries, "--strict").returncode == 1

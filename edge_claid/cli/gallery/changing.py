@@ -25,7 +25,7 @@ def remove(
     paths: Patterns = None,
     label: WithLabel = None,
     root: InRoot = None,
-    like: Annotated[Path | None, typer.Option(help="Images that show what this picture shows.")] = None,
+    like: Annotated[str | None, typer.Option(help="Images that show what this picture shows.")] = None,
     box: Annotated[str | None, typer.Option(help="With --like: x0,y0,x1,y1 of the thing in it.")] = None,
     above: Annotated[float | None, typer.Option(help="With --like: only images of at least this score.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="With --like: remove them, do not only show them.")] = False,
