@@ -7,10 +7,11 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Query, Request
+from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import (
     FileResponse,
@@ -39,6 +40,8 @@ STATIC = Path(__file__).parent / "static"
 MOST_WATCHERS = 200
 SCRIPTS = ("app.js", "page.js", "stage.js", "answers.js", "cards.js", "gallery.js", "live.js")
 PAGES = {"style.css": "text/css", "icon.svg": "image/svg+xml", **dict.fromkeys(SCRIPTS, "text/javascript")}
+LARGEST_ID = 2**63 - 1  # SQLite's
+ImageId = Annotated[int, InPath(ge=0, le=LARGEST_ID)]
 GUESS_SECONDS = 1.0  # a wrong token waits so long
 
 STATUS_OF: list[tuple[type[Exception], int]] = [
@@ -215,11 +218,13 @@ def _add_gallery(app: FastAPI, server: Server) -> None:
         return await described("enroll", service.enroll, request, box_of(box), label)
 
     @app.get("/api/images")
-    async def images(before: int | None = None, limit: int = 48, text: str = "") -> Any:
+    async def images(
+        before: Annotated[int | None, Query(ge=0, le=LARGEST_ID)] = None, limit: int = 48, text: str = ""
+    ) -> Any:
         return await server.reading.run(service.page, before, limit, text)
 
     @app.get("/api/images/{image_id}/picture")
-    async def picture(request: Request, image_id: int, side: int = Query(320, ge=1)) -> Response:
+    async def picture(request: Request, image_id: ImageId, side: int = Query(320, ge=1)) -> Response:
         content, name = await server.reading.run(service.picture, image_id, side)
         headers = {"ETag": f'"{name}"', "Cache-Control": "private, no-cache"}
         if request.headers.get("if-none-match") == headers["ETag"]:
@@ -227,7 +232,7 @@ def _add_gallery(app: FastAPI, server: Server) -> None:
         return Response(content, media_type="image/jpeg", headers=headers)
 
     @app.delete("/api/images/{image_id}")
-    async def remove(image_id: int) -> Any:
+    async def remove(image_id: ImageId) -> Any:
         return await server.reading.run(service.remove, image_id)
 
 
@@ -251,6 +256,10 @@ def _add_problems(app: FastAPI) -> None:
     async def refused(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         return problem(error.status_code, str(error.detail))
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        return problem(500, f"unexpected {type(error).__name__}; the server's log says more")
 
 
 def _busy(message: str) -> JSONResponse:

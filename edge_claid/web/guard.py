@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from edge_claid.web.access import Access, is_own_origin
+
+log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -50,7 +53,12 @@ class Guard:
             await send(message)
 
         answer = self._refusal(scope) or self._app
-        await answer(scope, receive, with_headers)
+        try:
+            await answer(scope, receive, with_headers)
+        except Exception as error:
+            # It was answered already; one line in the log, with its traceback where all is to be told.
+            log.error("unexpected %s: %s (run with --debug to see where)", type(error).__name__, error)
+            log.debug("%s %s", scope["method"], scope["path"], exc_info=True)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]

@@ -155,6 +155,30 @@ def test_a_bad_enrolment_leaves_nothing_behind(
     assert not any((gallery.parent / "shop.pictures").glob("*"))
 
 
+@pytest.mark.parametrize("number", ["9" * 30, str(2**63), "-1", "1.5", "x"])
+def test_numbers_that_no_image_can_have(client: TestClient, number: str) -> None:
+    for answer in (
+        client.get(f"/api/images/{number}/picture"),
+        client.delete(f"/api/images/{number}"),
+        client.get("/api/images", params={"before": number}),
+    ):
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith("wrong request: ")
+
+
+def test_what_nobody_expected_is_an_answer_and_a_line_in_the_log(
+    running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = running()
+    monkeypatch.setattr(server.server.service, "info", lambda: 1 / 0)
+    with TestClient(server.app, LOCAL) as client, caplog.at_level("INFO"):
+        answer = client.get("/api/state")
+    assert (answer.status_code, "ZeroDivisionError" in answer.json()["error"]) == (500, True)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    told = [record for record in caplog.records if record.name.startswith("edge_claid")]
+    assert [(record.levelname, record.exc_info) for record in told] == [("ERROR", None)]
+
+
 def test_uploads_are_bounded_while_they_arrive(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads.body_of, "__defaults__", (2_000_000,))
     # In parts, without saying how much is to come.
