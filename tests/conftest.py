@@ -30,7 +30,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def bound_by_permissions() -> Iterator[None]:
-    """This thread meets the permissions of files as any user does, where the suite runs as root too."""
+    """This thread and what it starts meet the permissions of files as any user does, even where root runs the suite."""
     if os.name != "posix" or (os.geteuid() == 0 and not sys.platform.startswith("linux")):
         pytest.skip("permissions bind nobody here")
     if os.geteuid() != 0:
@@ -49,7 +49,8 @@ def bound_by_permissions() -> Iterator[None]:
     without = (ctypes.c_uint32 * 6)(*before)
     without[0] &= ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH; what stays permitted can be taken up again
     bits = call("prctl", 27, 0, 0, 0, 0)
-    call("prctl", 28, bits | 4, 0, 0, 0)  # SECBIT_NO_SETUID_FIXUP: else access(2) asks what is permitted
+    # SECBIT_NO_SETUID_FIXUP: else access(2) asks what is permitted. SECBIT_NOROOT: else what is started has all again.
+    call("prctl", 28, bits | 0b101, 0, 0, 0)
     call("capset", head, without)
     try:
         yield

@@ -110,6 +110,8 @@ def main() -> None:
         _discard_stdout()
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             _stop(f"{error.filename or 'the output'} cannot be written: {error.strerror}; make room", 9, debug)
+        if isinstance(error, PermissionError) and error.filename:
+            _stop(f"{error.filename}: {error.strerror}; change its permissions or name another place", 9, debug)
         if debug:
             raise
         _stop(f"unexpected {type(error).__name__}: {error} (run with --debug to see where)", 1, debug)

@@ -64,6 +64,22 @@ def test_an_interrupt_says_so(monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == "edge-claid: interrupted; what was reported is stored\n"
 
 
+@pytest.mark.usefixtures("bound_by_permissions")
+@pytest.mark.parametrize("arguments", [["engines", "prune"], ["models", "import", "closed/engines/x.whl"]])
+def test_a_folder_that_may_not_be_entered_is_exit_9(monkeypatch, capsys, tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "closed" / "engines").mkdir(parents=True)
+    monkeypatch.setenv("EDGE_CLAID_CACHE_DIR", str(tmp_path / "closed"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "closed" / "engines").chmod(0)
+    try:
+        assert ended(monkeypatch, *arguments) == 9
+    finally:
+        (tmp_path / "closed" / "engines").chmod(0o700)
+    error = capsys.readouterr().err
+    assert "Permission denied; change its permissions or name another place" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_place_for_the_output_is_exit_9() -> None:
     with open("/dev/full", "w") as full:
