@@ -77,20 +77,23 @@ class TestStart:
         arguments = ["--gallery", str(tmp_path / "new.claid"), "--port", "0", "--host", "0.0.0.0"]
         code = STARTED.format(tests=tests, arguments=arguments)
         with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as server:
-            assert server.stderr is not None
-            lines = [server.stderr.readline() for _ in range(3)]
-            assert "new and empty" in lines[0]
-            port = int(lines[1].split("http://0.0.0.0:")[1].split("/")[0])
-            token = lines[2].rstrip().removeprefix("token to log in with, shown this once: ")
-            asked = urllib.request.Request(
-                f"http://127.0.0.1:{port}/api/state", headers={"Authorization": f"Bearer {token}"}
-            )
-            state = json.loads(_answered(asked))
-            assert state["gallery"].pop("version")
-            assert state["gallery"] == {"name": "new.claid", "images": 0, "labels": [], "pictures": "new.pictures"}
-            os.kill(server.pid, ending)
-            assert server.wait(30) == 130
-            assert token not in server.stderr.read()
+            try:
+                assert server.stderr is not None
+                lines = [server.stderr.readline() for _ in range(3)]
+                assert "new and empty" in lines[0]
+                port = int(lines[1].split("http://0.0.0.0:")[1].split("/")[0])
+                token = lines[2].rstrip().removeprefix("token to log in with, shown this once: ")
+                asked = urllib.request.Request(
+                    f"http://127.0.0.1:{port}/api/state", headers={"Authorization": f"Bearer {token}"}
+                )
+                state = json.loads(_answered(asked))
+                assert state["gallery"].pop("version")
+                assert state["gallery"] == {"name": "new.claid", "images": 0, "labels": [], "pictures": "new.pictures"}
+                os.kill(server.pid, ending)
+                assert server.wait(30) == 130
+                assert token not in server.stderr.read()
+            finally:
+                server.kill()  # else a failure waits for ever
 
 
 def _answered(asked: urllib.request.Request) -> bytes:
