@@ -52,19 +52,27 @@ def damages(cache_dir: Path | None = None) -> list[State]:
 
 
 def prunable(cache_dir: Path | None = None, *, every: bool = False) -> list[tuple[Path, str]]:
-    """Folders that can go and why: damaged, stale, left by a build that was killed; with `every` all of them."""
+    """Folders that can go and why: damaged, stale, left by a build that was killed; with `every` all of them.
+
+    Every byte of every engine is compared.
+    """
     found = [(path, "left by a build that was killed") for path in cache.leftovers(cache_dir)]
+    damaged = {state.entry.folder: state for state in damages(cache_dir)}
     for known in states(cache_dir):
+        known = damaged.get(known.entry.folder, known)
         if every or known.state in (STALE, DAMAGED):
             found.append((known.entry.folder, known.reason or known.state))
     return found
 
 
 def remove(folders: Sequence[Path]) -> None:
-    """Delete folders of the cache. Raises StorageError where one cannot be deleted."""
+    """Delete folders of the cache; of a link to a folder only the link. Raises StorageError where that cannot be."""
     for folder in folders:
         with storage_errors(folder):
-            shutil.rmtree(folder)
+            if folder.is_symlink():
+                folder.unlink()
+            else:
+                shutil.rmtree(folder)
 
 
 def is_current(manifest: Manifest, cache_dir: Path | None = None) -> bool:

@@ -113,3 +113,21 @@ def test_states_tell_what_an_engine_is_good_for(wanted, monkeypatch):
     assert state()[0] == upkeep.DAMAGED
     upkeep.remove([path for path, _ in upkeep.prunable(wanted.cache_dir)])
     assert upkeep.states(wanted.cache_dir, here) == []
+
+
+def test_pruning_compares_every_byte_and_follows_no_link(wanted, tmp_path, monkeypatch):
+    monkeypatch.setattr(upkeep, "is_current", lambda manifest, cache_dir=None: True)
+    folder = put(wanted)
+    assert upkeep.prunable(wanted.cache_dir) == []
+    content = bytearray((folder / "model.engine").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.engine").write_bytes(content)
+    (outside := tmp_path / "outside").mkdir()
+    (outside / "precious").write_bytes(b"x")
+    (folder.parent / "k2").symlink_to(outside)
+    going = dict(upkeep.prunable(wanted.cache_dir))
+    assert set(going) == {folder, folder.parent / "k2"}
+    assert "is not the file that was built" in going[folder]
+    upkeep.remove(list(going))
+    assert list(folder.parent.iterdir()) == []
+    assert (outside / "precious").exists()

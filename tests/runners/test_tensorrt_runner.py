@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +15,7 @@ from small_network import save_map_network
 from edge_claid.errors import EngineError, MachineError, UsageError
 from edge_claid.ops.cuda.graph import CudaGraph
 from edge_claid.runners import OnnxRunner, Runner
-from edge_claid.runners.engine_file import ENGINE, MANIFEST
+from edge_claid.runners.engine_file import ENGINE, MANIFEST, Running, check_fit, read_manifest
 from edge_claid.runners.tensorrt_runner import TensorrtRunner
 
 
@@ -113,11 +115,23 @@ def test_an_engine_of_another_library_or_gpu_is_refused_before_it_is_read(tmp_pa
     with pytest.raises(EngineError, match=told) as caught:
         open_and_close(tmp_path / "engine", library=recorded_flavour(module))
     assert caught.value.exit_code == 4
-    assert "edge-claid build-engines --backend" in str(caught.value)
+    assert "edge-claid build-engines --" in str(caught.value)
     assert module.read == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1}', b'{"format": 2}', b"\xff" * 40, b" " * 2**21])
+def test_the_command_that_is_told_builds_for_the_gpu_at_hand(tmp_path, onnx):
+    """An engine of an RTX card that was copied to a Jetson is not to be rebuilt by TensorRT for RTX there."""
+    write_engine(tmp_path / "engine", onnx, flavour="tensorrt-rtx", compute_capabilities=["sm_86"])
+    known = read_manifest(tmp_path / "engine")
+    for sm, command in (("sm_87", "build-engines --model"), ("sm_89", "build-engines --backend tensorrt-rtx --model")):
+        with pytest.raises(EngineError, match=command):
+            check_fit(known, Running("tensorrt-rtx", known.version, known.cuda, sm))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"format": 1}', b'{"format": 2}', b"\xff" * 40, b" " * 2**21, b"[" * 100_000],
+)
 def test_a_manifest_that_cannot_be_trusted_is_refused(folder, content):
     (folder / MANIFEST).write_bytes(content)
     with pytest.raises(EngineError, match=r"manifest\.json"):
@@ -139,6 +153,39 @@ def test_a_manifest_with_a_wrong_value_is_refused(folder, before, after):
     path.write_text(path.read_text().replace(before, after))
     with pytest.raises(EngineError, match="lacks or misstates"):
         open_and_close(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "small; touch /tmp/x #"},
+        {"network": "../small"},
+        {"network": "\x1b[31msmall"},
+        {"flavour": "tensorrt\n"},
+        {"version": "10.3`id`"},
+        {"key": "../../elsewhere"},
+        {"compute_capabilities": []},
+        {"compute_capabilities": ["sm_87;id"]},
+        {"shapes": {}},
+        {"shapes": {"smallest": [1], "usual": [1], "largest": [1]}},
+        {"verification": {"status": "failed", "failures": [1]}},
+        {"verification": {"status": "failed", "failures": ["\x1b[2J"]}},
+    ],
+)
+def test_values_that_no_build_writes_are_refused(folder, changes):
+    """Names of a manifest stand on terminals and in commands to be copied."""
+    path = folder / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(EngineError, match=f"lacks or misstates {next(iter(changes))}"):
+        read_manifest(folder)
+
+
+def test_a_manifest_that_is_no_file_is_not_read(folder):
+    """A link to a device that never ends would take all memory, a pipe would wait for ever."""
+    (folder / MANIFEST).unlink()
+    os.mkfifo(folder / MANIFEST)
+    with pytest.raises(EngineError, match="it is no file"):
+        read_manifest(folder)
 
 
 def test_an_engine_that_is_not_the_one_that_was_built_is_refused(folder):
