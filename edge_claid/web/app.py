@@ -231,6 +231,10 @@ def _add_gallery(app: FastAPI, server: Server) -> None:
             return Response(status_code=304, headers=headers)
         return Response(content, media_type="image/jpeg", headers=headers)
 
+    @app.patch("/api/images/{image_id}")
+    async def rename(image_id: ImageId, label: str) -> Any:
+        return await server.reading.run(service.rename, image_id, label)
+
     @app.delete("/api/images/{image_id}")
     async def remove(image_id: ImageId) -> Any:
         return await server.reading.run(service.remove, image_id)

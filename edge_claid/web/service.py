@@ -125,18 +125,34 @@ class GalleryService:
         with self._writing:
             own = self._own_file(row)
             with self._open() as gallery:
-                gallery.require_pipeline(self.pipeline.id, self.pipeline.describe_settings)
-                # By content: the file may have been replaced by another gallery, whose ids mean other pictures.
-                current = gallery.image_by_hash(row.content_hash)
-                if current is None or not gallery.remove([current.id]):
-                    raise NotThereError(f"image {image_id} is no longer in the gallery")
+                gallery.remove([self._current(gallery, row).id])
             if own is not None:
                 with contextlib.suppress(OSError):
                     own.unlink()
         self.watched.poll()
         return {"removed": row_json(row), "file_removed": own is not None}
 
+    def rename(self, image_id: int, label: str) -> dict[str, Any]:
+        """Give an image another name. Raises UsageError for one that is none, NotThereError."""
+        row, label = self._row(image_id), checked_label(label)
+        with self._writing, self._open() as gallery:
+            current = self._current(gallery, row)
+            with gallery.batch() as batch:
+                batch.label(current.id, label)
+            renamed = gallery.images_by_id([current.id])[0]
+        self.watched.poll()
+        return {"image": row_json(renamed)}
+
     # -- inside
+
+    def _current(self, gallery: Gallery, row: ImageRow) -> ImageRow:
+        """An image as it stands in the file now. By content: the file may have been replaced by another gallery, whose
+        ids mean other pictures. Raises GalleryError, NotThereError."""
+        gallery.require_pipeline(self.pipeline.id, self.pipeline.describe_settings)
+        current = gallery.image_by_hash(row.content_hash)
+        if current is None:
+            raise NotThereError(f"image {row.id} is no longer in the gallery")
+        return current
 
     def _row(self, image_id: int) -> ImageRow:
         try:

@@ -164,6 +164,15 @@ def test_from_the_moving_picture_to_an_item_and_back(
     page.wait_for_selector("#seen button:has-text('wanderer')")
     kept(page, "enrolled")
 
+    page.locator("#images .card > button").first.click()
+    page.locator("#new-label").fill("sailor")
+    kept(page, "rename")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#images .card b').textContent === 'sailor'")
+    assert cards(page)[0] == "sailor"
+    until(page, "document.getElementById('said').textContent === 'It is called sailor now.'")
+    page.wait_for_selector("#seen button:has-text('sailor')")
+
     page.locator("#images .remove").first.click()
     assert "stored" in page.locator("#confirm-text").text_content()
     kept(page, "confirm")
@@ -172,7 +181,7 @@ def test_from_the_moving_picture_to_an_item_and_back(
     page.locator("#images .remove").first.click()
     page.locator("#confirm-yes").click()
     until(page, "document.querySelectorAll('#images .card').length === 4")
-    assert "wanderer" not in " ".join(cards(page, "#images"))
+    assert "sailor" not in cards(page, "#images")
 
 
 def test_only_what_is_drawn_is_sought(served: Callable[..., str], opened: Callable[..., Any], clip: Path) -> None:
@@ -214,6 +223,8 @@ def test_an_opened_picture_is_searched_whole_and_by_a_box(
     page.keyboard.press("Escape")
     page.locator("#file").set_input_files({"name": "notes.txt", "mimeType": "image/png", "buffer": b"no picture"})
     until(page, "document.getElementById('said').textContent.includes('cannot show notes.txt')")
+    page.locator("#file").set_input_files(tmp_path / "both.png")
+    until(page, "document.getElementById('said').textContent === ''")
 
 
 def test_by_keyboard_alone(served: Callable[..., str], opened: Callable[..., Any], tmp_path: Path) -> None:

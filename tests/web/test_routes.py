@@ -68,6 +68,19 @@ def test_a_thing_that_was_enrolled_is_found_and_then_removed(client: TestClient,
     assert client.delete(f"/api/images/{image['id']}").status_code == 404
 
 
+def test_a_name_that_was_mistyped_is_given_anew(client: TestClient, gallery: Path) -> None:
+    image = client.get("/api/images", params={"text": "red"}).json()["images"][0]
+    done = client.patch(f"/api/images/{image['id']}", params={"label": " strawberry  jam "})
+    assert done.json() == {"image": {**image, "label": "strawberry jam"}}
+    assert "strawberry jam" in client.get("/api/state").json()["gallery"]["labels"]
+    with Gallery.open(gallery) as store:
+        assert len(store.images_labelled("strawberry jam")) == 1
+    assert client.patch(f"/api/images/{image['id']}", params={"label": " "}).status_code == 400
+    assert client.patch("/api/images/99", params={"label": "x"}).status_code == 404
+    foreign = client.patch(f"/api/images/{image['id']}", params={"label": "x"}, headers={"Origin": "http://evil.test"})
+    assert foreign.status_code == 403
+
+
 def test_removing_leaves_pictures_that_others_enrolled(client: TestClient, gallery: Path) -> None:
     red = next(image for image in client.get("/api/images").json()["images"] if image["path"] == "red.png")
     assert client.delete(f"/api/images/{red['id']}").json()["file_removed"] is False

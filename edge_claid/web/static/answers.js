@@ -11,6 +11,7 @@ export async function search() {
   const picture = current();
   if (!picture) return;
   hold();
+  say(""); // what was said of another picture
   $("results-said").textContent = "Searching…";
   try {
     const found = await ask(`/api/search${query({ box: boxText() })}`, { method: "POST", body: picture });
@@ -30,6 +31,7 @@ function tellHits(found) {
   $("results-said").textContent = !found.images
     ? "The gallery is empty: give the thing a name below the picture and enrol it."
     : `The best ${found.hits.length} of ${found.images} pictures, in ${found.seconds.toFixed(2)} s. ` +
+      (measured && best.match < 0.5 ? "None of them is likely to be it. " : "") +
       (measured ? "Per cent: how likely it is the same thing." : "The number is how alike they look, 1 at most; the last may be nothing alike.");
 }
 

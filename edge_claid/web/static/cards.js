@@ -1,6 +1,6 @@
 // A picture of the gallery as a card, as a large view, and its removal.
 
-import { $, ask, made, percent, place, say, tell } from "./page.js";
+import { $, ask, made, percent, place, query, say, tell } from "./page.js";
 
 function picture(image, side, box) {
   const shown = made("div", "shown");
@@ -70,7 +70,27 @@ function enlarge(image, hit) {
   const facts = image.width ? ` · ${image.width} × ${image.height} pixels · ${image.regions} regions` : "";
   $("large-facts").textContent = `${score}${image.root}/${image.path}${facts}`;
   $("large-remove").onclick = () => confirmRemoval(image);
+  $("new-label").value = image.label || "";
+  $("rename-said").textContent = "";
+  $("rename").onsubmit = (event) => {
+    event.preventDefault();
+    rename(image);
+  };
   $("large").showModal();
+}
+
+async function rename(image) {
+  try {
+    const label = $("new-label").value;
+    image.label = (await ask(`/api/images/${image.id}${query({ label })}`, { method: "PATCH" })).image.label;
+  } catch (error) {
+    $("rename-said").textContent = error.message;
+    return;
+  }
+  $("large").close();
+  for (const name of document.querySelectorAll(`[data-image="${image.id}"] .caption b`)) name.textContent = image.label;
+  say(`It is called ${image.label} now.`);
+  tell("changed");
 }
 
 let own = ""; // folder of the pictures that were enrolled from the page
