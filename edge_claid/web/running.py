@@ -16,6 +16,7 @@ from edge_claid.frames.address import without_credentials
 from edge_claid.live import Lookup, PipelineLooker, Threshold, WatchedGallery
 from edge_claid.live.answer import LiveEvent
 from edge_claid.live.holdings import Holdings
+from edge_claid.live.text_lines import EventLog
 from edge_claid.pipeline import Pipeline
 from edge_claid.runners.onnx_runner import usable_cores
 from edge_claid.web.access import Access
@@ -109,7 +110,7 @@ class Running:
                 _Followed(self._watched),
                 self._seeking.namer,
                 settings,
-                [self._view],
+                [self._view, EventLog()],
                 workers=settings.workers or usable_cores(),
             )
 

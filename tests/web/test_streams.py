@@ -120,6 +120,18 @@ def test_a_clip_that_has_ended_can_be_played_again(served: Callable[..., str], t
     assert "edge_claid_frames_processed_total 5" in httpx.get(address + "/metrics").text
 
 
+def test_what_becomes_of_the_source_is_in_the_log_without_its_password(
+    served: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(socket.socket()) as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        with caplog.at_level("INFO"):
+            address = served(source=f"rtsp://bob:s3cret@127.0.0.1:{nobody.getsockname()[1]}/cam")
+            wait_for(lambda: "source reconnecting: attempt 1: connection refused" in caplog.messages)
+    assert httpx.get(address + "/api/state").json()["source"].startswith("rtsp://***@127.0.0.1:")
+    assert "s3cret" not in caplog.text
+
+
 def test_without_a_source_there_is_no_stream(served: Callable[..., str]) -> None:
     refused = httpx.get(served() + "/api/live")
     assert refused.status_code == 404
