@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from edge_claid.errors import UsageError
+from edge_claid.setting_ranges import RANGES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -204,7 +206,13 @@ def _from_file(path: Path) -> Settings:
     for name in tables:
         if name not in parts:
             raise UsageError(f"settings file {path}: no table [{name}]; there are {', '.join(parts)}")
-    return replace(Settings(), **{name: _part(path, name, table) for name, table in tables.items()})
+    settings = replace(Settings(), **{name: _part(path, name, table) for name, table in tables.items()})
+    if settings.codes.width % settings.codes.bytes:
+        raise UsageError(
+            f"settings file {path}: [codes] {settings.codes.bytes} bytes do not divide a width of "
+            f"{settings.codes.width}: each byte codes an equal number of its values"
+        )
+    return settings
 
 
 def _part(path: Path, name: str, table: object) -> Any:
@@ -220,4 +228,9 @@ def _part(path: Path, name: str, table: object) -> Any:
             wanted is float and isinstance(value, int) and not isinstance(value, bool)
         ):
             raise UsageError(f"settings file {path}: [{name}] {key} must be a {wanted.__name__}, not {value!r}")
-    return replace(default, **table)
+        least, most = RANGES[name].get(key, (-inf, inf))
+        if wanted in (int, float) and not least <= value <= most:  # nor is NaN
+            raise UsageError(f"settings file {path}: [{name}] {key} is {value}; it must lie in {least:g} to {most:g}")
+    # 3 and 3.0 are one setting, and make one pipeline id.
+    given = {key: float(value) if type(known[key]) is float else value for key, value in table.items()}
+    return replace(default, **given)
