@@ -114,7 +114,7 @@ class CodeSettings:
     """
 
     bytes: int = 16
-    width: int = 256
+    width: int = 192
     whitening: float = 0.5
     views: int = 64
     views_each: int = 4

@@ -25,8 +25,8 @@ DESCRIPTOR_DIM = 2192  # of the default network, for a rehearsal without one
 _MEASURED_FROM = 20  # pictures
 # Rows, indexes and half-filled pages of a picture, beside what its regions take.
 _ROW_BYTES = 1_500
-# A code space: projection 2192 x 256, rotation 256 x 256 and codewords 256 x 256, float32, and a little; and its copy.
-_SPACE_BYTES = 2 * 2_800_000
+# A code space: projection 2192 x 192, rotation 192 x 192 and codewords 256 x 192, float32, and a little; and its copy.
+_SPACE_BYTES = 2 * 2_100_000
 # Descriptors that wait lie in the file, and once more in the log when the code space takes their place.
 _WAITING_TWICE = 2.1
 # Left free for the write-ahead log and whatever else writes there: below it the run ends, with what it has stored.
