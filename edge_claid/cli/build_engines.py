@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -54,8 +55,10 @@ def build_engines(
     for order in _orders(chosen, model, precision):
         limit = None if memory is None else memory << 20
         order = replace(order, calibration=calibration, memory_limit=limit, force=force)
+        on_gpu = try_engine(order)
         with _Told(f"{order.network.name} at {order.precision}") as told:
-            _print(build_engine(order, told.progress, try_engine(order)), json)
+            engine = build_engine(order, told.progress, on_gpu)
+        _print(engine, json)
 
 
 def _check(calibration: Path | None, memory: int | None) -> None:
@@ -115,22 +118,34 @@ class _Told:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._started = self._last = time.monotonic()
+        self._started = time.monotonic()
         self._terminal = sys.stderr.isatty()
+        self._at = ("trying the graph on ONNX Runtime", 0.0)
+        self._ended = threading.Event()
+        # Before the library tells anything, and within its long steps, nothing else would say that all goes on.
+        self._clock = threading.Thread(target=self._tick, name="build progress", daemon=True)
 
     def __enter__(self) -> _Told:
         typer.echo(f"{self._name}: trying the graph on ONNX Runtime, then building", err=True)
+        self._clock.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._clock.join()
         if self._terminal:
             typer.echo("\r\033[K", err=True, nl=False)
 
     def progress(self, phase: str, share: float) -> None:
-        now = time.monotonic()
-        line = f"{self._name}: {share:4.0%} after {now - self._started:.0f} s, {phase}"
+        self._at = (phase, share)
         if self._terminal:
-            typer.echo(f"\r\033[K{line[:110]}", err=True, nl=False)
-        elif now - self._last >= _EVERY_SECONDS:
-            self._last = now
-            typer.echo(line, err=True)
+            self._tell()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(1.0 if self._terminal else _EVERY_SECONDS):
+            self._tell()
+
+    def _tell(self) -> None:
+        phase, share = self._at
+        line = f"{self._name}: {share:4.0%} after {time.monotonic() - self._started:.0f} s, {phase}"
+        typer.echo(f"\r\033[K{line[:110]}" if self._terminal else line, err=True, nl=not self._terminal)

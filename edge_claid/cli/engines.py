@@ -10,7 +10,7 @@ from edge_claid.cli.printing import print_json
 from edge_claid.config import load_settings
 from edge_claid.engines import upkeep
 from edge_claid.engines.opening import verify_on_gpu
-from edge_claid.errors import AccuracyError, EngineError
+from edge_claid.errors import EdgeClaidError, EngineError
 
 app = typer.Typer(no_args_is_help=True, help="TensorRT engines of this machine: list, verify, prune.")
 
@@ -46,7 +46,7 @@ def verify(json: Json = False) -> None:
             try:
                 verify_on_gpu(state.entry.folder, settings)
                 outcome = "passed on this GPU"
-            except AccuracyError as error:
+            except EdgeClaidError as error:
                 outcome = str(error)
                 failed.append(error)
         if json:

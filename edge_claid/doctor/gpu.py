@@ -13,7 +13,7 @@ from edge_claid.doctor.check import OK, PROBLEM, WARNING, Check
 from edge_claid.engines.runtime import choose_runtime, providers_of
 from edge_claid.engines.upkeep import RUNS, states
 from edge_claid.errors import EdgeClaidError, MachineError
-from edge_claid.ops.cuda.compile import FAMILIES, SOURCES, found_nvcc
+from edge_claid.ops.cuda.compile import FAMILIES, SOURCES, compiles_for, found_nvcc
 from edge_claid.runners.cuda_driver import LIBRARY, Driver, runtime_cuda
 from edge_claid.runners.tensorrt_api import FLAVOURS, RTX_TARGETS, Flavour, flavour
 
@@ -68,9 +68,12 @@ def _kernels(here: Driver) -> Check:
     if all((SOURCES / family / f"{family}.{sm}.fatbin").is_file() for family in FAMILIES):
         return Check("CUDA kernels", OK, f"built for {sm}")
     nvcc = found_nvcc()
-    if nvcc:
+    if nvcc and compiles_for(nvcc, sm):
         return Check("CUDA kernels", OK, f"compiled for {sm} at first use by {nvcc}")
     fix = f"install the CUDA toolkit, or run `python -m edge_claid.ops.cuda.compile --arch {sm}` where nvcc is"
+    if nvcc:
+        fix = f"install a CUDA toolkit that knows {sm}, or put its nvcc on PATH before this one"
+        return Check("CUDA kernels", PROBLEM, f"not built for {sm}, which {nvcc} does not know", fix)
     return Check("CUDA kernels", PROBLEM, f"not built for {sm}, and there is no nvcc", fix)
 
 
@@ -119,7 +122,8 @@ def _pycuda(here: Driver) -> Check:
         if not here.gpus:
             return Check("PyCUDA", OK, "not to be loaded, not needed without a GPU")
         reason = str(error).splitlines()[0]
-        return Check("PyCUDA", PROBLEM, f"cannot be loaded ({reason})", "pip install 'edge-claid[jetson]'")
+        fix = "pip install pycuda (it compiles: the CUDA toolkit's nvcc must be on PATH)"
+        return Check("PyCUDA", PROBLEM, f"cannot be loaded ({reason})", fix)
     return Check("PyCUDA", OK, f"built for CUDA {version}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import platform
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from edge_claid.engines.memory import OutOfMemoryError, check_room, needed_bytes
 from edge_claid.engines.pictures import pictures_of, seen_by
 from edge_claid.engines.recipe import Recipe
 from edge_claid.engines.typed import graph_id, typed_file
-from edge_claid.errors import AccuracyError, EngineError, UsageError
+from edge_claid.errors import AccuracyError, BuildError, EngineError, MachineError, UsageError
 from edge_claid.models import NetworkFile
 from edge_claid.models.cache import sha256_of
 from edge_claid.runners.engine_file import ENGINE, FAILED, NOT_VERIFIED, PASSED, TIMING_CACHE, Manifest, read_manifest
@@ -140,9 +141,17 @@ def _found_or_built(order: Order, onnx: Path, wider: bool, progress: Progress, t
 
 
 def try_graph(order: Order, onnx: Path) -> Report:
-    """The typed graph on ONNX Runtime against float32: what can be tried without a GPU."""
-    pictures = seen_by(pictures_of(order.calibration), order.network, order.recipe, order.settings.networks)
-    with OnnxRunner(order.network.path) as reference, OnnxRunner(onnx) as candidate:
+    """The typed graph on ONNX Runtime against float32: what can be tried without a GPU.
+
+    Raises BuildError where one of the two cannot be loaded, UsageError where the pictures are too few.
+    """
+    paths, networks = pictures_of(order.calibration), order.settings.networks
+    pictures = seen_by(paths, order.network, order.recipe, networks, log.warning)
+    with contextlib.ExitStack() as opened:
+        try:
+            reference, candidate = (opened.enter_context(OnnxRunner(path)) for path in (order.network.path, onnx))
+        except MachineError as error:  # of ONNX Runtime's CPU nothing else can be wrong
+            raise BuildError(str(error)) from error
         run = float32_run(reference, order.network, order.recipe)
         return compare(order.network, order.recipe, order.settings, pictures, run, candidate.run_all)
 

@@ -97,14 +97,18 @@ def try_runner(wanted: Wanted, runner: TensorrtRunner) -> Report:
 
 
 def try_engine(order: Order) -> TryEngine | None:
-    """How a freshly built engine is tried on the GPU at hand; None where it is built for others."""
+    """How a freshly built engine is tried on the GPU at hand; None where it is built for others.
+
+    Raises MachineError where none could be tried, which is known before minutes are spent on building one.
+    """
     if not order.here:
         return None
+    # Imported here: PyCUDA is not where nothing runs on a GPU.
+    from edge_claid.ops.cuda.pycuda_device import PycudaDevice
+
+    PycudaDevice(cache_dir=order.cache_dir)
 
     def on_gpu(folder: Path, manifest: Manifest) -> Report:
-        # Imported here: PyCUDA is not where nothing runs on a GPU.
-        from edge_claid.ops.cuda.pycuda_device import PycudaDevice
-
         cache.rewrite_manifest(folder, manifest)
         with PycudaDevice(cache_dir=order.cache_dir) as device, TensorrtRunner(folder, device, order.library) as runner:
             asked = Wanted(

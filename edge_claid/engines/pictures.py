@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,11 @@ import numpy as np
 from edge_claid.config import NetworkSettings
 from edge_claid.engines.recipe import Recipe
 from edge_claid.errors import BadImageError, UsageError
+from edge_claid.frames.folder import PICTURE_SUFFIXES
 from edge_claid.frames.letterbox import resize, size_by_area, size_by_longer_side
 from edge_claid.frames.reading import read_picture
 from edge_claid.models import NetworkFile
+from edge_claid.models.cache import sha256_of, storage_errors
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -51,25 +53,32 @@ def own_pictures() -> list[Path]:
 
 
 def pictures_of(folder: Path | None) -> list[Path]:
-    """The user's pictures of a folder, at most 64 spread over it; None for our own.
+    """The user's pictures of a folder, at most 64 spread over it, each content once; None for our own.
 
-    Raises UsageError where there are fewer than four.
+    Raises UsageError where there are fewer than four, StorageError where one cannot be read.
     """
     if folder is None:
         return own_pictures()
-    known = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known and path.is_file())
-    if len(found) < _FEWEST:
-        raise UsageError(
-            f"{folder} holds too few pictures ({len(found)}): calibration needs {_FEWEST} at least, unlike each other"
-        )
-    return found[:: -(-len(found) // _MOST)]
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    contents: dict[str, Path] = {}
+    for path in found[:: -(-len(found) // _MOST) or 1]:
+        with storage_errors(path):
+            contents.setdefault(sha256_of(path), path)
+    if len(contents) < _FEWEST:
+        raise _too_few(f"{folder} holds too few pictures", len(contents))
+    return list(contents.values())
 
 
-def seen_by(paths: Sequence[Path], network: NetworkFile, recipe: Recipe, settings: NetworkSettings) -> list[Seen]:
+def seen_by(
+    paths: Sequence[Path],
+    network: NetworkFile,
+    recipe: Recipe,
+    settings: NetworkSettings,
+    rejected: Callable[[str], None] = lambda reason: None,
+) -> list[Seen]:
     """The pictures in the sizes that the pipeline would show this network, within the recipe's shapes.
 
-    Raises UsageError where none can be used.
+    rejected: told of each picture that cannot be used, and why. Raises UsageError where fewer than four are left.
     """
     shown, reason = [], ""
     for path in paths:
@@ -77,6 +86,7 @@ def seen_by(paths: Sequence[Path], network: NetworkFile, recipe: Recipe, setting
             frame = read_picture(path)
         except BadImageError as error:
             reason = f" ({error})"
+            rejected(f"{path} is left out of the calibration pictures{reason}")
             continue
         multiple = network.input_multiple
         if network.output == "tokens":
@@ -86,9 +96,13 @@ def seen_by(paths: Sequence[Path], network: NetworkFile, recipe: Recipe, setting
         low, high = recipe.shapes.smallest, recipe.shapes.largest
         size = (min(max(width, low[2]), high[2]), min(max(height, low[1]), high[1]))
         shown.append(Seen(path.name, resize(frame.pixels, size), frame.size))
-    if not shown:
-        raise UsageError(f"none of {len(paths)} calibration pictures can be used{reason}")
+    if len(shown) < min(_FEWEST, len(paths)):
+        raise _too_few(f"of {len(paths)} calibration pictures too few can be used{reason}", len(shown))
     return shown
+
+
+def _too_few(what: str, count: int) -> UsageError:
+    return UsageError(f"{what}: {count}, and calibration needs {_FEWEST} at least, unlike each other")
 
 
 def planes_of(seen: Seen, source: str) -> np.ndarray:

@@ -101,12 +101,13 @@ class Recipe:
         return precision
 
     def shapes_on(self, targets: tuple[str, ...]) -> Shapes:
-        """The shapes for one engine on all of these GPUs ("sm_87"): the smallest of their largest."""
+        """The shapes for one engine on all of these GPUs ("sm_87"): the largest that all of them take."""
         asked = [self.devices[target].largest for target in targets if target in self.devices]
         largest = [shape or self.shapes.largest for shape in asked] or [self.shapes.largest]
         if len(asked) < len(targets):
             largest.append(self.shapes.largest)
-        return Shapes(self.shapes.smallest, self.shapes.usual, min(largest))
+        batch, height, width = (min(sizes) for sizes in zip(*largest, strict=True))
+        return Shapes(self.shapes.smallest, self.shapes.usual, (batch, height, width))
 
     def workspace_mb(self, targets: tuple[str, ...]) -> int:
         """Scratch memory the builder may plan with, in MiB: the least of the targets'."""
@@ -150,7 +151,8 @@ def _recipe(table: dict[str, Any]) -> Recipe:
         raise ValueError(f"input is {made.input!r}, not one of {', '.join(INPUTS)}")
     if not made.precisions or set(made.precisions) - set(PRECISIONS):
         raise ValueError(f"precisions are {made.precisions}, to be some of {', '.join(PRECISIONS)}")
-    for low, high in ((made.shapes.smallest, made.shapes.usual), (made.shapes.usual, made.shapes.largest)):
+    own = [(made.shapes.usual, note.largest) for note in made.devices.values() if note.largest]
+    for low, high in ((made.shapes.smallest, made.shapes.usual), (made.shapes.usual, made.shapes.largest), *own):
         if any(a > b for a, b in zip(low, high, strict=True)) or min(low) < 1:
             raise ValueError(f"shapes must grow from smallest to largest: {made.shapes}")
     return made

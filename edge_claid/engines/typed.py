@@ -96,7 +96,10 @@ def typed_file(
     identity = graph_id(network.source_sha256, recipe, precision, wider)
     pictures = pictures_of(calibration) if precision in _EIGHT_BITS else []
     if pictures:
-        identity += "-" + hashlib.sha256(b"".join(path.read_bytes() for path in pictures)).hexdigest()[:8]
+        contents = hashlib.sha256()
+        for picture in pictures:
+            contents.update(picture.read_bytes())
+        identity += f"-{contents.hexdigest()[:8]}"
     path = models_folder(cache_dir) / f"{network.name}-layer{network.layer}-{precision}-typed-{identity}.onnx"
     if not path.is_file():
         shown = seen_by(pictures, network, recipe, settings or NetworkSettings()) if pictures else []

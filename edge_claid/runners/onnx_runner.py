@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,8 @@ import numpy as np
 import onnxruntime
 
 from edge_claid.errors import MachineError, UsageError
+
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (?:\w+ : )?(?:Load model from .{1,4096}? failed:\s*)?")
 
 
 class OnnxRunner:
@@ -120,7 +123,9 @@ def usable_cores() -> int:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    """What ONNX Runtime says first, without its own numbers and the path, which stand before what is wrong."""
+    said = _PREFIX.sub("", str(error).strip()).splitlines()
+    return said[0][:200] if said else type(error).__name__
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:

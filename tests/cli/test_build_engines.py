@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_claid.cli import engines
+from edge_claid.engines import cache, upkeep
 from edge_claid.engines.choosing import choose
 from edge_claid.errors import MachineError, UsageError
 from edge_claid.runners.cuda_driver import Driver, Gpu, driver
@@ -106,6 +108,32 @@ def test_engines_of_an_empty_and_of_a_damaged_cache(tmp_path):
     assert run(tmp_path, "engines", "prune").stdout.count("removed") == 2
     assert run(tmp_path, "engines", "prune", "--json").stdout == ""
     assert [path.name for path in (tmp_path / "engines").iterdir() if path.is_dir()] == []
+
+
+def test_engines_that_cannot_be_tried_are_compared_all_the_same(tmp_path, onnx_engine, monkeypatch, capsys):
+    """A GPU is here and PyCUDA is not: what of an engine can be told is told, of every engine."""
+
+    def untried(folder, settings):
+        raise MachineError("PyCUDA cannot be loaded: install it")
+
+    monkeypatch.setenv("EDGE_CLAID_CACHE_DIR", str(tmp_path))
+    found = [upkeep.State(entry, upkeep.RUNS) for entry in cache.entries()]
+    monkeypatch.setattr(upkeep, "states", lambda: found)
+    monkeypatch.setattr(engines, "verify_on_gpu", untried)
+    with pytest.raises(MachineError, match="PyCUDA"):
+        engines.verify()
+    assert capsys.readouterr().out.count("sound; PyCUDA cannot be loaded") == 2
+
+
+@pytest.fixture
+def onnx_engine(tmp_path, monkeypatch):
+    for folder in ("runners", "engines"):
+        monkeypatch.syspath_prepend(Path(__file__).parents[1] / folder)
+    from recorded_tensorrt import write_engine
+    from small_network import save_map_network
+
+    for key in ("k1", "k2"):
+        write_engine(tmp_path / "engines" / key, save_map_network(tmp_path / "small.onnx"))
 
 
 class TestChoice:

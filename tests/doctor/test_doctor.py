@@ -65,6 +65,21 @@ def test_a_gpu_without_software_is_told_what_to_install(tmp_path, nothing_instal
     assert here.gpus[0].sm in checks["GPU 0"].told
 
 
+def test_an_nvcc_that_does_not_know_the_gpu_is_a_problem(tmp_path, monkeypatch):
+    """CUDA 12.6 beside an RTX 50, CUDA 13 beside a card of 2016: the kernels would fail at their first use."""
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho sm_86\necho sm_87\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setattr(gpu, "found_nvcc", lambda: str(nvcc))
+    monkeypatch.setattr(gpu, "SOURCES", tmp_path)
+    assert found(ORIN, tmp_path)["CUDA kernels"].state == OK
+    check = found(RTX, tmp_path)["CUDA kernels"]
+    assert (check.state, check.told) == (PROBLEM, f"not built for sm_89, which {nvcc} does not know")
+    assert "CUDA toolkit that knows sm_89" in check.fix
+    nvcc.write_text("#!/bin/sh\nexit 1\n")  # one that is too old to be asked
+    assert found(RTX, tmp_path)["CUDA kernels"].state == OK
+
+
 def test_a_library_that_does_not_start_is_a_problem_with_its_reason(tmp_path, monkeypatch):
     """As TensorRT answers on a driver that is too old for its CUDA."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "runners"))

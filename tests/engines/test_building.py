@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -19,7 +21,10 @@ from edge_claid.engines.acceptance import Report
 from edge_claid.engines.build import Order, build_engine
 from edge_claid.engines.builder_process import Request
 from edge_claid.engines.memory import OutOfMemoryError, check_room
+from edge_claid.engines.opening import try_engine
+from edge_claid.engines.pictures import seen_by
 from edge_claid.engines.recipe import recipe
+from edge_claid.engines.typed import typed_file
 from edge_claid.errors import AccuracyError, BuildError, MachineError, UsageError
 from edge_claid.models import open_network
 from edge_claid.runners.engine_file import ENGINE, NOT_VERIFIED, PASSED
@@ -158,6 +163,55 @@ def test_what_the_gpu_finds_is_in_the_manifest_or_refuses_the_engine(order):
             build_engine(replace(here, force=True), try_engine=lambda folder, manifest: bad)
     finally:
         build.run_builder = original
+
+
+def test_what_could_not_be_tried_on_the_gpu_at_hand_is_not_built_for_it(order):
+    """A build takes minutes; that no PyCUDA is there to try the engine is known before."""
+    if importlib.util.find_spec("pycuda"):
+        pytest.skip("PyCUDA is here")
+    assert try_engine(order) is None
+    with pytest.raises(MachineError, match="PyCUDA cannot be loaded"):
+        try_engine(replace(order, here=True))
+
+
+@pytest.mark.parametrize("which", ["network", "typed"])
+def test_a_graph_that_was_damaged_on_disk_is_told_as_such(order, which):
+    """It is the trial that meets it: ONNX Runtime's word for it, and a build that failed."""
+    typed = typed_file(order.network, order.recipe, "fp16", cache_dir=order.cache_dir)
+    path = order.network.path if which == "network" else typed
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(BuildError, match=rf"{path.name} cannot be loaded \(\w[^\[]*\): delete it") as caught:
+        build_engine(order)
+    assert caught.value.exit_code == 5
+
+
+def test_an_operator_that_onnxruntime_does_not_know_is_named(order):
+    typed = typed_file(order.network, order.recipe, "fp16", cache_dir=order.cache_dir)
+    model = onnx.load(typed)
+    next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Frobnicate"
+    onnx.save(model, typed)
+    with pytest.raises(BuildError, match="Frobnicate"):
+        build_engine(order)
+
+
+def test_calibration_pictures_that_cannot_be_used_are_told_or_too_few(order, monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(build, "seen_by", seen_by)
+    (folder := tmp_path / "own").mkdir()
+    asked = replace(order, calibration=folder)
+    for number in range(4):
+        cv2.imwrite(str(folder / f"{number}.png"), np.random.default_rng(number).integers(0, 255, (40, 60, 3)))
+    (folder / "a.jpg").write_bytes(b"no picture")
+    with caplog.at_level("WARNING"):
+        build_engine(asked)
+    (told,) = caplog.messages
+    assert "a.jpg is left out of the calibration pictures" in told
+    (folder / "0.png").write_bytes(b"no picture either")
+    with pytest.raises(UsageError, match=r"too few can be used .*: 3, and calibration needs 4"):
+        build_engine(replace(asked, force=True))
+    for number in range(4):
+        cv2.imwrite(str(folder / f"{number}.png"), np.zeros((40, 60, 3)))
+    with pytest.raises(UsageError, match=r"holds too few pictures: 2, .* unlike each other"):
+        build_engine(replace(asked, force=True))
 
 
 @pytest.mark.parametrize("content", [b"", b"no network at all", None])

@@ -39,6 +39,9 @@ def test_one_engine_for_several_gpus_takes_the_smallest_of_their_largest(small):
     assert known.shapes_on(("sm_86", "sm_89")).largest == (4, 64, 64)
     assert known.shapes_on(("sm_86", "sm_120")).largest == (2, 64, 64)
     assert known.workspace_mb(("sm_86", "sm_89")) == 50
+    # A larger batch of smaller pictures: what both take is the smaller of each.
+    mixed = small(devices={"sm_86": DeviceNote(1, (4, 32, 64)), "sm_89": DeviceNote(1, (1, 64, 32))})
+    assert mixed.shapes_on(("sm_86", "sm_89")).largest == (1, 32, 32)
 
 
 @pytest.fixture
@@ -68,6 +71,7 @@ largest = [1, 28, 56]
         ('["fp16"]', "[]", "precisions"),
         ("[1, 28, 56]", "[1, 28, 7]", "grow"),
         ("[1, 14, 14]", "[0, 14, 14]", "grow"),
+        ("[1, 28, 56]", "[1, 28, 56]\n[devices.sm_87]\nlargest = [1, 14, 56]", "grow"),
         ("layer = 8", "layers = 8", "layers"),
         ("[shapes]", "[shape]", "shapes"),
         ("layer = 8", "layer = ", "recipe"),

@@ -75,6 +75,15 @@ def found_nvcc() -> str | None:
     return shutil.which("nvcc") or (str(usual) if usual.exists() else None)
 
 
+def compiles_for(nvcc: str, arch: str) -> bool:
+    """Whether this nvcc makes machine code of an architecture ("sm_90"): an old one knows no new GPU, a new no old one.
+
+    One that does not say (before CUDA 11.5) is held to know it.
+    """
+    asked = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True, check=False)
+    return bool(asked.returncode) or arch in asked.stdout.split()
+
+
 def code_options(architectures: Sequence[str]) -> list[str]:
     """nvcc's options for machine code of these architectures ("sm_90")."""
     return [f"-gencode=arch=compute_{arch[3:]},code={arch}" for arch in architectures]
