@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from edge_claid.codes.projection import Projection
 from edge_claid.config import LiveSettings
 from edge_claid.errors import BadImageError, EdgeClaidError
 from edge_claid.live.answer import Box, FrameAnswer, LiveEvent, Sighting
@@ -84,6 +85,7 @@ class Lookup:
         self._source, self._looker, self._gallery, self._settings = source, looker, gallery, settings
         self._namer, self._tracker, self._rate = namer, Tracker(settings), FrameRate()
         self._renamed = False
+        self._projection: Projection | None = None
         self._workers = workers
         # A file's next frame is decoded while the networks are busy; a live frame would only grow old meanwhile.
         self._places = threading.Semaphore(workers + (0 if source.live else 1))
@@ -225,8 +227,13 @@ class Lookup:
         # A live source's clock may be set meanwhile, time since boot may not; a clip's own time runs evenly.
         moment = timed.captured if self._source.live else timed.time
         clock = [time.perf_counter()]
+        holdings = self._gallery.holdings
+        if holdings.projection is not self._projection:
+            # A gallery that grows, or is replaced, may project descriptors otherwise, to another number of dimensions.
+            self._projection = holdings.projection
+            self._tracker.forget_looks()
         expected = self._tracker.names_at(moment)
-        found = namer.sightings(look, self._gallery.holdings, expected, self._rate.per_hour(moment))
+        found = namer.sightings(look, holdings, expected, self._rate.per_hour(moment))
         clock.append(time.perf_counter())
         tracks = self._tracker.update(found, moment, timed.frame.size)
         clock.append(time.perf_counter())

@@ -24,7 +24,7 @@ class Track:
         self.motion = SmoothBox(sighting.box, moment)
         self._coast_looks = settings.coast_looks
         self.votes = Votes(settings.looks, settings.agreement, settings.window)
-        self.descriptor = sighting.descriptor
+        self.descriptor: np.ndarray | None = sighting.descriptor
         self.last_seen = moment
         self.missed, self.known = 0, False  # known: was confirmed once
         self._vote(sighting)
@@ -43,7 +43,7 @@ class Track:
             self.votes.clear()
         self.motion.correct(sighting.box, moment)
         self._vote(sighting)
-        mixed = 0.7 * self.descriptor + 0.3 * sighting.descriptor
+        mixed = sighting.descriptor if self.descriptor is None else 0.7 * self.descriptor + 0.3 * sighting.descriptor
         self.descriptor = mixed / max(float(np.linalg.norm(mixed)), 1e-12)
         self.last_seen, self.missed = moment, 0
 
@@ -89,6 +89,11 @@ class Tracker:
         """Drop all tracks: what they were named by is gone. Their ids are not given again."""
         self._tracks.clear()
 
+    def forget_looks(self) -> None:
+        """Keep the tracks but not what they looked like: descriptors of the next sightings are of another space."""
+        for track in self._tracks:
+            track.descriptor = None
+
     def update(self, sightings: Sequence[Sighting], moment: float, size: tuple[int, int]) -> tuple[TrackAnswer, ...]:
         """Take in one look and answer for it. size: (width, height) of the frame; another size starts anew."""
         if size != self._size:
@@ -129,7 +134,7 @@ class Tracker:
             # A region that nothing names, where a named thing should be, is as likely what stands behind it.
             return 0.0
         same = track.item is not None and track.item == sighting.item
-        alike = max(0.0, float(track.descriptor @ sighting.descriptor))
+        alike = 0.0 if track.descriptor is None else max(0.0, float(track.descriptor @ sighting.descriptor))
         # A thing that moves fast no longer overlaps where it was; its name or its looks tell that it is the same.
         place = overlap if overlap >= self._settings.least_overlap else 0.5 * near if same or alike > 0.7 else 0.0
         return 0.0 if place <= 0.0 else 0.5 * place + 0.25 * alike + 0.25 * same

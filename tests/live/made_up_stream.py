@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -110,7 +111,7 @@ class StillNamer:
 class QuietGallery:
     """A gallery that says what it is told to when it is polled."""
 
-    holdings = None
+    holdings = SimpleNamespace(projection=None)
 
     def __init__(self, events: Sequence[LiveEvent] = ()) -> None:
         self._events = list(events)

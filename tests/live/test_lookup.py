@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from made_up_stream import EndlessCamera, Kept, MadeUpLooker, QuietGallery, ScriptedSource, StillNamer
+from made_up_stream import EndlessCamera, Kept, MadeUpLooker, QuietGallery, ScriptedSource, StillNamer, sighting
 
 from edge_claid.config import LiveSettings
 from edge_claid.errors import BadImageError, SourceLostError, StorageError
@@ -201,6 +204,25 @@ def test_gallery_events_reach_the_sinks_while_it_runs():
         time.sleep(0.01)
     lookup.stop()
     assert kept.events[0].as_json() == {"event": "gallery", "state": "updated", "time": 1.0, "images": 7}
+
+
+def test_a_gallery_whose_descriptors_change_their_space_while_it_runs_keeps_its_tracks():
+    gallery, kept = QuietGallery(), Kept()
+
+    class Namer:
+        looks = 0
+
+        def sightings(self, look, holdings, expected, frames_per_hour):
+            self.looks += 1
+            if self.looks == 5:
+                gallery.holdings = SimpleNamespace(projection="of more pictures")
+            values = np.eye(8 if holdings.projection is None else 3, dtype=np.float32)[0]
+            return [replace(sighting((10, 10, 60, 60)), descriptor=values)]
+
+    finished(ScriptedSource([n / 25 for n in range(10)]), sinks=[kept], gallery=gallery, namer=Namer(), workers=1)
+    assert [[(track.id, track.state) for track in answer.tracks] for answer in kept.answers][2:] == [
+        [(1, "confirmed")]
+    ] * 8
 
 
 def test_no_thread_is_left():
