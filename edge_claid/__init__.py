@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime 1.29 and later keep a number of this machine and report models and runs to Microsoft unless this is set
+# before they are imported. Nothing here talks to a cloud; who wants that sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from edge_claid.api import Gallery as Gallery
