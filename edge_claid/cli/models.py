@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_claid.cli.printing import print_json
+from edge_claid.errors import UsageError
 from edge_claid.models import open_network
 from edge_claid.models.exported import exported_file
 from edge_claid.models.importing import import_path
@@ -58,9 +59,17 @@ def import_networks(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Wheels, weights, exported ONNX, folders.")],
 ) -> None:
     """Take network files that lie on this machine, for use without an index."""
+    refused: list[UsageError] = []
     for path in paths:
-        for name in import_path(path):
-            typer.echo(name)
+        try:
+            for name in import_path(path):
+                typer.echo(name)
+        except UsageError as error:
+            refused.append(error)
+    for earlier in refused[:-1]:
+        typer.echo(str(earlier), err=True)
+    if refused:
+        raise refused[-1]
 
 
 @app.command("export")

@@ -18,6 +18,18 @@ except ImportError:  # Windows: without the lock two processes may do the same w
     fcntl = None  # type: ignore[assignment]
 
 _CHUNK = 1 << 20
+# ENOENT too: below /proc, or on a medium that was pulled, no folder can be made.
+_NOT_WRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOENT,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+)
 
 
 def cache_home() -> Path:
@@ -55,7 +67,7 @@ def storage_errors(place: Path) -> Iterator[None]:
             raise StorageError(
                 f"no space left for {place}: free some, or set EDGE_CLAID_CACHE_DIR elsewhere"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in _NOT_WRITABLE:
             raise StorageError(
                 f"cannot write {place} ({error.strerror}): set EDGE_CLAID_CACHE_DIR to a folder of yours"
             ) from error

@@ -60,11 +60,16 @@ def _network(known: ZooEntry, checkpoint: Path | None, pretrained: bool) -> Any:
             f"fetch them elsewhere and give them with --checkpoint FILE"
         ) from error
     if checkpoint is not None:
+        if not checkpoint.is_file():
+            raise UsageError(f"{checkpoint}: no such file of weights")
         try:
             # Not strict: the classifier's weights may be there. Nothing of the network may be missing, though.
             loaded = timm.models.load_checkpoint(network, str(checkpoint), strict=False, weights_only=True)
         except Exception as error:
-            raise BuildError(f"{checkpoint} does not hold the weights of {name}: {error}") from error
+            # Not torch's own words: for a file that is none of weights they advise to unpickle it.
+            raise BuildError(
+                f"{checkpoint} does not hold the weights of {name}: give its state dict as torch saves it"
+            ) from error
         if loaded.missing_keys:
             raise BuildError(
                 f"{checkpoint} lacks {len(loaded.missing_keys)} weights of {name}: {loaded.missing_keys[0]}"

@@ -132,6 +132,12 @@ def test_local_weights_are_used_and_wrong_ones_refused(exporter, exported, tmp_p
     np.testing.assert_allclose(a, b, atol=1e-4)
     with pytest.raises(BuildError, match=r"lacks \d+ weights"):
         exporter.export_network(known, checkpoint=bad)
+    bad.write_text("no weights at all")
+    with pytest.raises(BuildError, match="does not hold the weights") as refused:
+        exporter.export_network(known, checkpoint=bad)
+    assert "weights_only" not in str(refused.value)  # torch's advice is to unpickle it
+    with pytest.raises(UsageError, match="no such file"):
+        exporter.export_network(known, checkpoint=tmp_path / "none.pth")
     with pytest.raises(MachineError, match="--checkpoint"):
         exporter.export_network(known)
     with pytest.raises(UsageError, match="models fetch"):
