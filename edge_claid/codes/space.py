@@ -80,6 +80,15 @@ def regions_needed(settings: CodeSettings) -> int:
     return max(2 * width_for(settings, least), least)
 
 
+def require_trainable(regions: int, settings: CodeSettings) -> None:
+    """Raises UsageError where a code space of these settings cannot be trained on so many regions."""
+    if settings.bytes < 1 or settings.width % settings.bytes:
+        raise UsageError(f"codes of {settings.bytes} bytes do not divide {settings.width} dimensions: take 8, 16 or 32")
+    needed = regions_needed(settings)
+    if regions < needed:
+        raise UsageError(f"a code space needs {needed} regions, the gallery has {regions}: enrol more first")
+
+
 def width_for(settings: CodeSettings, regions: int) -> int:
     """Dimensions to keep: as set, halved while so few regions would tell nothing of that many directions."""
     width = settings.width
@@ -102,11 +111,7 @@ def train_space(
     whitening without it; parts: lengths of the descriptors' parts (see projection.fit_whitening). Raises UsageError for
     too few regions, for values that are not finite, and for a code length that does not divide the width.
     """
-    if settings.bytes < 1 or settings.width % settings.bytes:
-        raise UsageError(f"codes of {settings.bytes} bytes do not divide {settings.width} dimensions: take 8, 16 or 32")
-    needed = regions_needed(settings)
-    if len(descriptors) < needed:
-        raise UsageError(f"a code space needs {needed} regions, the gallery has {len(descriptors)}: enrol more first")
+    require_trainable(len(descriptors), settings)
     width = width_for(settings, len(descriptors))
     projection = fit_whitening(descriptors, width, power=settings.whitening, within=within, parts=parts)
     book = train_opq(projection.project(descriptors), settings.bytes, seed=seed)

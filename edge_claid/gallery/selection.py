@@ -46,6 +46,10 @@ class Selection:
             if not self.paths or any(_meets(row, pattern) for pattern in self.paths):
                 yield row
 
+    def unmet(self, rows: Iterable[ImageRow]) -> list[str]:
+        """The paths and patterns that none of the images meets: most likely misspelt."""
+        return [pattern for pattern in self.paths if not any(_meets(row, pattern) for row in rows)]
+
     def _candidates(self, gallery: Gallery, displaced: bool) -> Iterable[ImageRow]:
         if displaced:
             return gallery.images(displaced=True)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from edge_claid.codes.space import CodeSpace, train_space
+from edge_claid.codes.space import CodeSpace, require_trainable, train_space
 from edge_claid.config import CodeSettings
 from edge_claid.gallery.drift import TRAINED_ON
 from edge_claid.gallery.roots import all_roots
@@ -52,6 +52,7 @@ def trained_space(
     reach, leave that part out. within: that scatter where it is known already. Raises UsageError for too few regions.
     """
     descriptors = gallery.descriptors(TRAINED_ON)
+    require_trainable(len(descriptors), settings)  # before minutes of looking at views
     if within is None and pipeline is not None and settings.views:
         within = own_views(gallery, settings, pipeline, told)
     told("training the code book", 0, 1)

@@ -127,6 +127,13 @@ def test_remove(desk: Desk, arguments: list[str], gone: list[str]) -> None:
     assert sorted(desk.paths()) == sorted(set(before) - set(gone))
 
 
+def test_a_name_that_no_image_has_is_told(desk: Desk) -> None:
+    for verb, *arguments in (("remove",), ("label", "--set", "x")):
+        told = desk.run(verb, desk.gallery, "cups/1.png", "cups/l.png", "*/none*", *arguments).stderr
+        assert "no image matches cups/l.png; `edge-claid gallery list" in told
+        assert "*/none*" in told
+
+
 def test_remove_takes_what_a_whole_root_had_lost(desk: Desk) -> None:
     with Gallery.open(desk.gallery, "rw") as gallery, gallery.batch() as batch:
         batch.displace(2, "forks/8.png")
@@ -153,7 +160,14 @@ def test_remove_by_likeness_shows_first(desk: Desk) -> None:
 
 def test_remove_refuses_what_is_not_said(desk: Desk) -> None:
     picture = write_picture(desk.folder / "5.png", 5)
-    for wrong in ([], ["--like", picture], ["--above", "0.5"], ["*", "--yes"], ["--root", "none"]):
+    for wrong in (
+        [],
+        ["--like", picture],
+        ["--above", "0.5"],
+        ["*", "--yes"],
+        ["--root", "none"],
+        ["--like", picture, "--above", "nan"],
+    ):
         desk.run("remove", desk.gallery, *wrong, code=UsageError.exit_code)
     assert len(desk.paths()) == 12
 

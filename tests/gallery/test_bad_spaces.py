@@ -51,6 +51,16 @@ def test_too_few_regions_name_the_number_needed(gallery):
     assert content(gallery) == before
 
 
+def test_too_few_regions_are_told_before_pictures_are_looked_at(gallery):
+    with pytest.raises(UsageError, match="needs 512 regions"):
+        trained_space(gallery, CodeSettings(bytes=4, width=16), Unasked())
+
+
+class Unasked:
+    def view_scatter(self, pictures, count, done=None):
+        raise AssertionError("looked at pictures for nothing")
+
+
 @pytest.mark.parametrize(("settings", "message"), [((5, 16), "5 bytes do not divide 16"), ((0, 16), "bytes|divide")])
 def test_a_code_length_that_does_not_divide(gallery, settings, message):
     before = content(gallery)

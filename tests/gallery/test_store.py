@@ -367,3 +367,10 @@ def test_any_history_leaves_each_content_and_each_path_once(history: list[tuple[
         assert len({row.path for row in shown}) == len(shown)
         assert len({row.content_hash for row in everything}) == len(everything)
         assert list(verify(gallery)) == []
+
+
+def test_a_closed_gallery_is_not_called_damaged(tmp_path: Path) -> None:
+    with Gallery.open(tmp_path / "g.claid", "create") as gallery:
+        pass
+    with pytest.raises(UsageError, match="is closed"):
+        gallery.info()

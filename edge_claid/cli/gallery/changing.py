@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,9 +39,12 @@ def remove(
         raise UsageError("name paths, patterns ('*' for all), a --label, a --root or --like PICTURE to remove")
     if (like is None) != (above is None) or (like is None and (box or yes)):
         raise UsageError("--like PICTURE goes with --above SCORE; --box and --yes go with --like")
+    if above is not None and not math.isfinite(above):
+        raise UsageError(f"--above {above}: name a score, at most 1")
     with Gallery.open(gallery, "r" if dry_run or (like and not yes) else "rw") as store:
         scores: dict[int, float] = {}
         rows = list(meant.images(store)) if meant else []
+        _tell_unmet(meant, rows, gallery)
         if like is not None:
             assert above is not None
             scores = images_alike(store, like, box, above)
@@ -71,7 +75,9 @@ def label(
     with Gallery.open(gallery, "rw") as store:
         places = {one.id: one.location for one in all_roots(store)}
         with store.batch() as batch:
-            for row in list(meant.images(store)):
+            rows = list(meant.images(store))
+            _tell_unmet(meant, rows, gallery)
+            for row in rows:
                 given = table.given(row.path, os.path.join(places[row.root_id], row.path)) if table else text
                 wanted = given or (row.label if table else None)
                 if wanted != row.label:
@@ -88,6 +94,12 @@ def compact(gallery: GalleryPath, json: AsJson = False) -> None:
     with Gallery.open(gallery, "rw") as store:
         saved = store.compact()
     print_json({"saved_bytes": saved}) if json else print(f"{saved:,} bytes saved")
+
+
+def _tell_unmet(meant: Selection, rows: list[ImageRow], gallery: Path) -> None:
+    for name in meant.unmet(rows):
+        place = shown(str(gallery))
+        typer.echo(f"no image matches {shown(name)}; `edge-claid gallery list {place}` shows those there are", err=True)
 
 
 def _with_displaced(store: Gallery, rows: Iterable[ImageRow], meant: Selection) -> list[int]:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 
-from edge_claid.errors import EdgeClaidError, GalleryError, StorageError
+from edge_claid.errors import EdgeClaidError, GalleryError, StorageError, UsageError
 from edge_claid.gallery.storage import medium
 from edge_claid.gallery.storage.holder import writer_of
 
@@ -43,6 +43,8 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 def _translated(path: str, error: sqlite3.Error) -> EdgeClaidError:
     text = str(error).lower()
+    if "closed database" in text:
+        return UsageError(f"gallery {path} is closed; a gallery is used in its with block")
     if is_busy(error):
         return StorageError(
             f"gallery {path}: {writer_of(path)} is writing to it and did not finish in time; try again when it has"
