@@ -130,8 +130,9 @@ class Tracker:
 
     def _benefit(self, track: Track, sighting: Sighting, overlap: float, near: float) -> float:
         """How well a sighting continues a track, 0 for not at all, at most 1: place first, then looks and name."""
-        if track.votes.item is not None and sighting.item is None:
-            # A region that nothing names, where a named thing should be, is as likely what stands behind it.
+        if sighting.item is None and (track.votes.item is not None or (track.known and track.missed)):
+            # A region that nothing names, where a named thing should be, is as likely what stands behind it; and that
+            # has a track of its own by the time the name's votes have run out.
             return 0.0
         same = track.item is not None and track.item == sighting.item
         alike = 0.0 if track.descriptor is None else max(0.0, float(track.descriptor @ sighting.descriptor))

@@ -120,6 +120,12 @@ def test_a_named_thing_is_not_followed_to_what_stands_behind_it():
     assert [track.box for track in cups] == [pytest.approx(BOX)]  # missed once it stays where it was, then it is gone
 
 
+def test_what_stands_behind_a_named_thing_keeps_an_id_of_its_own():
+    answers = run([[sighting(BOX)]] * 8 + [[sighting(BOX, None)]] * 12)
+    later = [[(track.id, track.state) for track in frame] for frame in answers[9:]]
+    assert later == [[(2, "tentative")]] + [[(2, "unknown")]] * 10
+
+
 def test_a_missed_track_is_not_shown_over_another_of_its_name():
     large = (90.0, 70.0, 215.0, 190.0)
     answers = run([[sighting(BOX)]] * 5 + [[sighting(large, direction=1)]] * 3)
