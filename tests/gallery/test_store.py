@@ -258,6 +258,18 @@ def test_a_killed_writer_loses_nothing_it_reported(tmp_path: Path) -> None:
         assert list(verify(gallery)) == []
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="what a process holds open is read from /proc")
+@pytest.mark.parametrize("mode", ["r", "rw"])
+def test_a_damaged_file_is_not_held_open(path: Path, mode: str) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + bytes(len(content) - 100))
+    with pytest.raises(GalleryError, match="is damaged") as refused:
+        opened(path, mode)
+    assert refused.value is not None  # whose frames know the connection
+    files = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+    assert str(path) not in [os.readlink(file) for file in files if os.path.islink(file)]
+
+
 def test_verify_names_what_is_damaged(path: Path) -> None:
     with opened(path, "rw") as gallery:
         gallery.adopt_space(MadeUpSpace(), keep_descriptors=True)

@@ -151,9 +151,9 @@ def _open(path: str, mode: str, wait_seconds: float) -> Connection:
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         connection.close()
-        if is_busy(error) or _holds(path + "-journal"):
+        if not isinstance(error, sqlite3.OperationalError) or is_busy(error) or _holds(path + "-journal"):
             raise
         # No place, or none left on a full disk, for the shared memory of a write-ahead log: so nobody writes.
         connection = _unlocked(path, uri, wait_seconds)
@@ -187,11 +187,14 @@ def _connected(path: str, uri: str, wait_seconds: float, frozen: bool = False) -
     try:
         connection.wait_seconds = wait_seconds
         connection.watch = medium.Watch.on(path, frozen)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
     except OSError as error:
         connection.close()
         raise StorageError(f"gallery {path} cannot be read ({error.strerror})") from error
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
