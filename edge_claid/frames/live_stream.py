@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edge_claid.capture.wire import Captured, End, Failure
 from edge_claid.errors import EdgeClaidError, MachineError, SourceLostError, UsageError
-from edge_claid.frames.address import Address
+from edge_claid.frames.address import Address, without_credentials
 from edge_claid.frames.capture_process import CaptureProcess
 from edge_claid.frames.file_bytes import ReadLimits
 from edge_claid.records import Frame, SourceEvent, TimedFrame
@@ -150,14 +150,15 @@ class LiveStream:
             return None
         self._release()
         was_up, self._up = self._up, False
-        self._reason = failure.reason
+        # GStreamer quotes the value of a property that it does not take.
+        self._reason = without_credentials(failure.reason)
         refused = not self._been_up and not self._wait
         if failure.kind != "lost" or refused or (self._most is not None and self._attempt >= self._most):
             after = f" (given up after {self._attempt} attempts to open it anew)" if self._attempt else ""
-            self._given_up = _ERRORS[failure.kind](f"{self.shown}: {failure.reason}{after}")
+            self._given_up = _ERRORS[failure.kind](f"{self.shown}: {self._reason}{after}")
         self._attempt += 1
         self._due = time.monotonic() + self._patience.before(self._attempt)
-        return SourceEvent("lost", time.time(), failure.reason) if was_up else None
+        return SourceEvent("lost", time.time(), self._reason) if was_up else None
 
     def _reopen(self) -> SourceEvent | None:
         self._open()

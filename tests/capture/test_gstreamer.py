@@ -53,6 +53,13 @@ def test_pixels_of_any_size(size: tuple[int, int]) -> None:
         assert (frame.frame.pixels == (255, 0, 0)).all()
 
 
+def test_what_gstreamer_quotes_of_a_pipeline_keeps_its_secrets() -> None:
+    for pattern in ("rtsp://bob:s3cret@host/x", "password=s3cret"):
+        with pytest.raises(UsageError, match="could not set property") as refused:
+            read_all(f'gst:"videotestsrc pattern={pattern}"')
+        assert "s3cret" not in str(refused.value)
+
+
 def test_live_source_gives_newest_frames() -> None:
     frames = read_all("gst:videotestsrc is-live=true ! video/x-raw,framerate=30/1", most=10)
     numbers = [frame.number for frame in frames]
