@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_claid import ops
-from edge_claid.codes.space import regions_needed
+from edge_claid.codes.space import regions_needed, require_trainable
 from edge_claid.config import CodeSettings, Settings
 from edge_claid.datasets.dataset import Dataset
 from edge_claid.errors import UsageError
@@ -70,6 +71,9 @@ def sweep(
     unknown = [name for name in regions if name not in REGIONS]
     if unknown:
         raise UsageError(f"no regions {unknown[0]!r}: choose of {', '.join(REGIONS)}")
+    for length in filter(None, lengths):
+        # Known before the pictures are described.
+        require_trainable(sys.maxsize, replace(settings.codes, bytes=length))
     described = describe_queries(dataset, pipeline)
     for name in regions:
         path = (galleries or {}).get(name, folder / f"{name}.claid")

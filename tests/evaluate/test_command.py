@@ -108,6 +108,13 @@ def test_wrong_use_is_told(run, dataset: Dataset, tmp_path: Path, arguments: lis
     assert message in str(result.exception)
 
 
+def test_a_length_that_no_code_can_have_is_told_before_the_work(run, dataset: Dataset, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.claid"
+    result = run(tmp_path, "--bytes", 7, "--gallery", kept)
+    assert "codes of 7 bytes do not divide" in str(result.exception)
+    assert not kept.exists()
+
+
 def test_boxes_give_region_recall(run, dataset: Dataset, tmp_path: Path) -> None:
     images = [{"id": image.id, "file": f"images/{image.path.name}"} for image in dataset.images[:2]]
     boxes = {images[0]["id"]: [[0, 0, 20, 20], [0, 0, 10, 10]], images[1]["id"]: [[1, 1, 2, 2]]}
