@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 from bench_frames import frame_to_hits
 from results_file import FOLDER, environment
+from torch_gather import torch_gather_ms
 
-from edge_claid.ops.cpu import decomposition_op as cpu_decomposition
-from edge_claid.ops.cpu.scan_op import CodeScan as CpuScan
 from edge_claid.ops.cuda.decomposition_op import CudaDecomposition
 from edge_claid.ops.cuda.device import DeviceArray
 from edge_claid.ops.cuda.encode_op import CudaCoder
@@ -69,6 +68,8 @@ def same(a: Any, b: Tree) -> bool:
 
 def bench_identity(device: Any, tokens: dict[tuple[int, int], list[np.ndarray]]) -> dict[str, int]:
     """How many pictures' trees are the CPU's to the bit."""
+    from edge_claid.ops.cpu import decomposition_op as cpu_decomposition
+
     equal = total = 0
     for grid, images in tokens.items():
         with CudaDecomposition(device, 1, grid, images[0].shape[1]) as op:
@@ -84,11 +85,7 @@ def bench_decomposition(
     device: Any, images: list[np.ndarray], grid: tuple[int, int], quick: bool
 ) -> list[dict[str, Any]]:
     """Time by batch, from tokens on the device to trees on the device; the CPU's one thread beside it."""
-    start = time.perf_counter()
-    for features in images[:8]:
-        cpu_decomposition.decompose(features, grid, **SETTINGS)
-    cpu_ms = (time.perf_counter() - start) * 1000 / len(images[:8])
-    rows = []
+    cpu_ms, rows = cpu_milliseconds(images[:8], grid), []
     for batch in (1, 2) if quick else (1, 4, 16, 64, 256):
         stacked = np.stack([images[i % len(images)] for i in range(batch)])
         with (
@@ -102,6 +99,18 @@ def bench_decomposition(
     return rows
 
 
+def cpu_milliseconds(images: list[np.ndarray], grid: tuple[int, int]) -> float | None:
+    """Of an image, by one thread; None where the CPU's ops could not be built, which costs no figure of the GPU."""
+    try:
+        from edge_claid.ops.cpu import decomposition_op as cpu_decomposition
+    except ImportError:
+        return None
+    start = time.perf_counter()
+    for features in images:
+        cpu_decomposition.decompose(features, grid, **SETTINGS)
+    return (time.perf_counter() - start) * 1000 / len(images)
+
+
 def copy_bandwidth(device: Any, size: int) -> float | None:
     """Bytes read and written a second by a copy on the device; None on what is no GPU."""
     if not hasattr(device, "copy"):
@@ -111,26 +120,6 @@ def copy_bandwidth(device: Any, size: int) -> float | None:
         contextlib.closing(device.empty((size,), np.uint8)) as b,
     ):
         return 2 * size / milliseconds(device, lambda: device.copy(a, b), 10)["median_ms"] * 1000
-
-
-def torch_gather_ms(codes: np.ndarray, table: np.ndarray, k: int, device: Any) -> float | None:
-    """A plain gather, sum and top-k of regions by torch on the GPU."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    if not torch.cuda.is_available():
-        return None
-    on_gpu, tables = torch.from_numpy(codes).cuda(), torch.from_numpy(table).cuda()
-
-    def work() -> None:
-        total = torch.zeros(len(on_gpu), device="cuda")
-        for m in range(table.shape[0]):
-            total += tables[m][on_gpu[:, m].long()]
-        torch.topk(total, k, largest=False)
-        torch.cuda.synchronize()
-
-    return milliseconds(device, work, 5)["median_ms"]
 
 
 def bench_scan(device: Any, rows: int, subspaces: int, bandwidth: float | None, quick: bool) -> list[dict[str, Any]]:
@@ -160,7 +149,9 @@ def bench_scan(device: Any, rows: int, subspaces: int, bandwidth: float | None, 
                     "lookups_per_second": rate * queries,
                 }
             )
-        results[0]["torch_gather_ms"] = torch_gather_ms(block, tables[0], 100, device)
+        results[0]["torch_gather_ms"] = torch_gather_ms(
+            block, tables[0], 100, lambda work: milliseconds(device, work, 5)["median_ms"]
+        )
         results[0]["torch_gather_rows"] = len(block)
     return results
 
@@ -175,6 +166,8 @@ def longest_scan(device: Any, bandwidth: Any, quick: bool) -> Any:
 
 def scan_is_exact(device: Any, rows: int) -> bool:
     """Whether images, distances and rows are the CPU's, with removed and filtered images."""
+    from edge_claid.ops.cpu.scan_op import CodeScan as CpuScan
+
     rng = np.random.default_rng(1)
     equal = True
     for subspaces in (8, 16, 32):

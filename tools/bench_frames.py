@@ -91,15 +91,18 @@ def _measured(device: Any, folder: Path, rows: int, quick: bool, where: str, set
         "inputs": {name: list(network.shape) for name, network in zip(alone, networks, strict=False)},
         "rows": rows,
         "regions": len(boxes),
-        "regions_identical_with_the_cpu": same and np.array_equal(boxes, described.regions.boxes),
+        "regions_identical_with_the_cpu": same and bool(np.array_equal(boxes, described.regions.boxes)),
         "frame_to_hits": whole,
         "where": alone,
     }
 
 
-def _same_regions(found: Any, tokens: np.ndarray, settings: Any, center: np.ndarray | None) -> bool:
-    """Whether the CPU's stages make the same regions of the tokens that the GPU's network made."""
-    from edge_claid.ops.cpu import decomposition_op
+def _same_regions(found: Any, tokens: np.ndarray, settings: Any, center: np.ndarray | None) -> bool | None:
+    """Whether the CPU's stages make the same regions of the tokens that the GPU's network made; None without them."""
+    try:
+        from edge_claid.ops.cpu import decomposition_op
+    except ImportError:
+        return None
     from edge_claid.records import Tokens
     from edge_claid.regions.claid import ClaidDetector
 

@@ -3,7 +3,8 @@
     python tools/gpu_check_data.py FOLDER [--data ../shared] [--pictures 18]
 
 Wheels of PyCUDA, the golden tokens, and tokens of pictures of the development set by the default ViT, as float16. One
-picture's pixels, and both networks in a form that torch alone runs, at that picture's size. Needs torch.
+picture's pixels, and both networks in a form that torch alone runs, at that picture's size. The kernels compiled for
+--arch, where nvcc is here. Needs torch.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from bench_frames import FILES
 from torch_network import StaticNetwork, static_network
 
 from edge_claid.config import Settings
+from edge_claid.errors import MachineError
 from edge_claid.frames.letterbox import size_by_area, size_by_longer_side
 from edge_claid.frames.reading import read_picture
 from edge_claid.models import NetworkFile, open_network
 from edge_claid.network_input import network_input
+from edge_claid.ops.cuda.compile import FAMILIES, machine_code
 from edge_claid.pipeline import Pipeline
 from edge_claid.records import Frame
 from edge_claid.runners.onnx_runner import OnnxRunner
@@ -37,12 +40,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     parser.add_argument("--pictures", type=int, default=18)
+    parser.add_argument("--arch", default="sm_90", help="of the GPU there")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for name in ("gpu/wheels", "golden"):
         target = arguments.folder / Path(name).name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(arguments.data / name, target)
+    write_kernels(arguments.folder, arguments.arch)
     pictures = sorted((arguments.data / "data" / "dev" / "images").glob("*"))
     chosen = pictures[:: max(1, len(pictures) // arguments.pictures)][: arguments.pictures]
     write_frame_and_networks(arguments.folder, read_picture(str(chosen[0])), Settings())
@@ -56,6 +61,16 @@ def main() -> None:
     print(f"{arguments.folder}: {len(arrays)} pictures, {size / 1e6:.1f} MB")
     if size > MOST_BYTES:
         raise SystemExit(f"that is more than {MOST_BYTES / 1e6:.0f} MB: take fewer --pictures")
+
+
+def write_kernels(folder: Path, arch: str) -> None:
+    """All families, known by their sources: the machine need not compile them."""
+    shutil.rmtree(folder / "kernels", ignore_errors=True)
+    try:
+        for family in FAMILIES:
+            machine_code(family, arch, folder)
+    except MachineError as error:
+        print(f"no kernels: {error}")
 
 
 def write_frame_and_networks(folder: Path, frame: Frame, settings: Settings) -> dict[str, list[float]]:

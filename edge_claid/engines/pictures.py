@@ -86,7 +86,7 @@ def seen_by(
             frame = read_picture(path)
         except BadImageError as error:
             reason = f" ({error})"
-            rejected(f"{path} is left out of the calibration pictures{reason}")
+            rejected(f"left out of the calibration pictures: {error}")
             continue
         multiple = network.input_multiple
         if network.output == "tokens":
