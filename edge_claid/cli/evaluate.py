@@ -13,10 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge_claid.cli.printing import print_json
+from edge_claid.cli.printing import print_json, shown
 from edge_claid.cli.progress import FileProgress
 from edge_claid.datasets import BoxDataset, is_box_dataset, open_boxes, open_dataset
 from edge_claid.errors import StorageError, UsageError
+from edge_claid.gallery.enrolment.outcome import Outcome
 
 REGION_NAMES = "claid, grid, whole"
 
@@ -70,9 +71,13 @@ def _search(
         pipeline = stack.enter_context(Pipeline.open())
         told = stack.enter_context(FileProgress("enrolling", lambda: searched * len(names)))
         kept = {names[0]: gallery} if gallery is not None else None
-        rows = sweep(
-            dataset, pipeline, pipeline.settings, folder, names, lengths, kept, lambda o: told.advance(o.status)
-        )
+
+        def tell(outcome: Outcome) -> None:
+            told.advance(outcome.status)
+            if outcome.status == "rejected":  # the figures are those of the others
+                typer.echo(f"rejected {shown(outcome.file)}: {shown(outcome.reason or '')}", err=True)
+
+        rows = sweep(dataset, pipeline, pipeline.settings, folder, names, lengths, kept, tell)
         for setting, report in rows:
             yield setting.as_json(), report
 

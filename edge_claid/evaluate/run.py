@@ -71,11 +71,14 @@ def enrol_dataset(
 
 
 def describe_queries(dataset: Dataset, pipeline: QueryDescriber, threads: int = 2) -> Described:
-    """Each query's descriptors, by its id. Raises BadImageError, UsageError for a query that cannot be described."""
+    """Each query's descriptors, by its id. Raises UsageError naming a query that cannot be described."""
     paths = {image.id: image.path for image in dataset.images}
 
     def describe(query: Query) -> tuple[str, Descriptors]:
-        return query.id, pipeline.describe(paths[query.image], boxes=query.boxes)
+        try:
+            return query.id, pipeline.describe(paths[query.image], boxes=query.boxes)
+        except UsageError as error:
+            raise UsageError(f"dataset {dataset.name}, query {query.id!r}: {error}") from error
 
     with ThreadPoolExecutor(threads) as pool:
         return dict(pool.map(describe, dataset.queries))

@@ -71,9 +71,9 @@ def sweep(
     unknown = [name for name in regions if name not in REGIONS]
     if unknown:
         raise UsageError(f"no regions {unknown[0]!r}: choose of {', '.join(REGIONS)}")
-    for length in filter(None, lengths):
+    for wanted in filter(None, lengths):
         # Known before the pictures are described.
-        require_trainable(sys.maxsize, replace(settings.codes, bytes=length))
+        require_trainable(sys.maxsize, replace(settings.codes, bytes=wanted))
     described = describe_queries(dataset, pipeline)
     for name in regions:
         path = (galleries or {}).get(name, folder / f"{name}.claid")

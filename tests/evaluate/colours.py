@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from edge_claid.datasets import Dataset, open_dataset
+from edge_claid.frames import read_picture
 from edge_claid.records import Descriptors, Frame
 
 
@@ -20,7 +21,7 @@ class ColourPipeline:
     descriptor_dim = 6
 
     def describe(self, image, box=None, *, boxes=None) -> Descriptors:
-        pixels = image.pixels if isinstance(image, Frame) else cv2.imread(str(image))[:, :, ::-1]
+        pixels = (image if isinstance(image, Frame) else read_picture(image)).pixels
         if boxes is None:
             boxes = [(0, 0, pixels.shape[1], pixels.shape[0])] if box is None else [box]
         whole = np.array(boxes).astype(int)

@@ -115,6 +115,22 @@ def test_a_length_that_no_code_can_have_is_told_before_the_work(run, dataset: Da
     assert not kept.exists()
 
 
+def test_pictures_and_queries_that_cannot_be_used_are_named(run, dataset: Dataset, tmp_path: Path) -> None:
+    truth = json.loads((tmp_path / "gt.json").read_text())
+    asked = {query["image"] for query in truth["queries"]}
+    broken = next(image["file"] for image in truth["images"] if image["id"] not in asked)
+    (tmp_path / broken).write_bytes(b"no picture")
+    result = run(tmp_path, "--json")
+    assert result.exit_code == 0
+    assert f"{broken}: not a picture" in result.stderr
+    files = {image["id"]: image["file"] for image in truth["images"]}
+    query = truth["queries"][0]
+    (tmp_path / files[query["image"]]).unlink()
+    said = str(run(tmp_path).exception)
+    assert f"query {query['id']!r}: " in said
+    assert files[query["image"]] in said
+
+
 def test_boxes_give_region_recall(run, dataset: Dataset, tmp_path: Path) -> None:
     images = [{"id": image.id, "file": f"images/{image.path.name}"} for image in dataset.images[:2]]
     boxes = {images[0]["id"]: [[0, 0, 20, 20], [0, 0, 10, 10]], images[1]["id"]: [[1, 1, 2, 2]]}
