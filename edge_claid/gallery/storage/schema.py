@@ -13,7 +13,7 @@ Small and large things lie in tables of their own, so that reading all codes rea
 picture: it is no longer searched, and is taken up again when its content turns up under another name.
 
 To change the layout: raise VERSION, change STATEMENTS, and add the step from the version before to MIGRATIONS. What a
-step leaves must be STATEMENTS to the letter; tests/gallery/layouts/ holds a gallery of every layout there was.
+step leaves must be STATEMENTS to the letter; tests/gallery/storage/layouts/ holds a gallery of every layout there was.
 """
 
 from __future__ import annotations
