@@ -77,10 +77,12 @@ class LiveStream:
         self._up = False
         self._attempt = 0  # attempts to open the source since it last gave a frame
         self._reason = ""
+        self._left = 0.0  # monotonic time at which the reader went
         self._due = 0.0  # monotonic time at which the present state has lasted too long, or a wait is over
 
     def __enter__(self) -> LiveStream:
         self._open()
+        self._left = time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,7 +95,16 @@ class LiveStream:
 
     def read(self, timeout: float | None = None) -> TimedFrame | SourceEvent | None:
         """See Stream. Raises MachineError or UsageError where the source can never be opened on this machine."""
-        until = None if timeout is None else time.monotonic() + timeout
+        now = time.monotonic()
+        if self._capture is not None:
+            # Only time in which a frame is waited for counts: a reader that was busy for long is no stalled source.
+            self._due += now - self._left
+        try:
+            return self._read(None if timeout is None else now + timeout)
+        finally:
+            self._left = time.monotonic()
+
+    def _read(self, until: float | None) -> TimedFrame | SourceEvent | None:
         while True:
             if self._closed.is_set():
                 self._ended = self._ended or SourceEvent("ended", time.time(), "closed")

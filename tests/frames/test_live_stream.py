@@ -44,7 +44,8 @@ class Script:
             self.script, self.messages = script, messages
 
         def next(self, timeout: float) -> Message | None:
-            message = next(self.messages, None)
+            # A real one is asked now, and needs a moment to answer.
+            message = next(self.messages, None) if timeout > 0.002 else None
             if message is None:
                 time.sleep(min(timeout, 0.05))
             return message
@@ -97,6 +98,18 @@ def test_no_frame_for_too_long_is_a_loss(play) -> None:  # type: ignore[no-untyp
         assert answers(stream, 2) == ["frame 0", "lost"]
         assert script.closed == 1
         assert answers(stream, 3) == ["reconnecting", "back", "frame 1"]
+
+
+def test_a_reader_that_comes_back_late_does_not_take_the_source_for_lost(play) -> None:  # type: ignore[no-untyped-def]
+    stream, script = play([frame(number) for number in range(3)])
+    with stream:
+        for number in range(3):
+            assert answers(stream, 1) == [f"frame {number}"]
+            time.sleep(1.5 * EAGER.stalled)
+        assert script.opened == 1
+        start = time.monotonic()
+        assert answers(stream, 1) == ["lost"]
+        assert time.monotonic() - start >= EAGER.stalled  # waited for as long as ever
 
 
 def test_no_first_frame_is_a_failure(play) -> None:  # type: ignore[no-untyped-def]
