@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edge_claid.config import Settings
 from edge_claid.engines.activations import peak_activation_bytes
+from edge_claid.engines.build import check_targets
 from edge_claid.engines.memory import resident_bytes
 from edge_claid.engines.recipe import Recipe, recipe
 from edge_claid.engines.typed import typed_file
@@ -69,10 +70,13 @@ def budget_of(name: str, settings: Settings, regions: int, precision: str) -> Bu
     board = BOARDS[name]
     parts = {"system (estimate)": board.system, "CUDA and TensorRT (estimate)": board.cuda}
     parts["this program, measured now"] = resident_bytes(os.getpid()) or 0
-    for network_name in (settings.networks.vit, settings.networks.descriptor):
-        known = recipe(network_name)
-        network = open_network(network_name, layer=known.layer)
-        parts |= _network_parts(network, known, known.checked_precision(precision), board)
+    recipes = [recipe(network_name) for network_name in (settings.networks.vit, settings.networks.descriptor)]
+    check_targets(precision, (board.sm,))
+    for known in recipes:
+        # As build-engines does: a network that lacks a precision which the other has is built at its own first.
+        lacks = precision not in known.precisions and any(precision in other.precisions for other in recipes)
+        own = known.precisions[0] if lacks else known.checked_precision(precision)
+        parts |= _network_parts(open_network(known.network, layer=known.layer), known, own, board)
     parts["frames of a 1080p camera"] = _FRAMES
     region_bytes = settings.codes.bytes + BOX_BYTES + _IMAGE_BYTES
     parts[f"gallery of {regions:,} regions, {region_bytes} bytes each"] = regions * region_bytes

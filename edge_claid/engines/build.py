@@ -75,7 +75,7 @@ def build_engine(
     Raises AccuracyError where that fails too, BuildError, StorageError, UsageError, MachineError.
     """
     name = f"{order.network.name} at {order.precision}"
-    _check_targets(order)
+    check_targets(order.precision, order.targets)
     cache.engines_folder(order.cache_dir)
     missed = ""
     widths = (False, True) if order.precision != "fp32" and order.recipe.half.wider else (False,)
@@ -101,9 +101,10 @@ def build_engine(
     )
 
 
-def _check_targets(order: Order) -> None:
-    unfit = [target for target in order.targets if int(target.removeprefix("sm_")) < _LEAST_OF_FP8]
-    if order.precision == "fp8" and unfit:
+def check_targets(precision: str, targets: tuple[str, ...]) -> None:
+    """Raises UsageError where one of these GPUs ("sm_87") cannot compute at this precision."""
+    unfit = [target for target in targets if int(target.removeprefix("sm_")) < _LEAST_OF_FP8]
+    if precision == "fp8" and unfit:
         raise UsageError(
             f"{' and '.join(unfit)} cannot multiply fp8, which takes sm_{_LEAST_OF_FP8} or later: take int8"
         )

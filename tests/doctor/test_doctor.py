@@ -167,12 +167,26 @@ def test_the_command_tells_every_check_as_json_and_fails_on_a_problem(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["--board", "orin"], "orin-nano-4gb, orin-nano"), (["--board", "orin-nano", "--regions", "-1"], "--regions -1")],
+    [
+        (["--board", "orin"], "orin-nano-4gb, orin-nano"),
+        (["--board", "orin-nano", "--regions", "-1"], "--regions -1"),
+        (["--board", "orin-nano", "--precision", "fp8"], "sm_87 cannot multiply fp8"),
+        (["--board", "thor", "--precision", "bf16"], "is not built at bf16"),
+    ],
 )
 def test_wrong_use_is_told(arguments, told):
     done = doctor(*arguments)
     assert done.returncode == 2
     assert told in done.stderr
+
+
+def test_the_budget_takes_the_precisions_that_a_build_would(monkeypatch):
+    """At fp8 a network that has none is built at its first precision."""
+    taken = []
+    monkeypatch.setattr(boards, "open_network", lambda name, layer: name)
+    monkeypatch.setattr(boards, "_network_parts", lambda network, known, own, board: taken.append(own) or {})
+    boards.budget_of("thor", Settings(), 1, "fp8")
+    assert taken == ["fp8", "fp16"]
 
 
 def test_the_budget_of_a_board_adds_up(monkeypatch):
