@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import sys
@@ -94,6 +95,9 @@ def main() -> None:
     debug = "--debug" in arguments
     if debug:  # the advice to add it says nothing of where
         arguments = ["--debug", *(word for word in arguments if word != "--debug")]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks letters for ends no batch.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _run(arguments)
     except EdgeClaidError as error:

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from edge_claid.cli.enroll import open_pipeline
-from edge_claid.cli.printing import print_json
+from edge_claid.cli.printing import print_json, print_table, shown
 from edge_claid.frames.reading import read_picture
 from edge_claid.records import Frame
 
@@ -48,10 +47,10 @@ def bench(
     if json:
         print_json({"picture": frame.name, "regions": len(regions), "runtime": told, "ms": {**stages, "total": total}})
         return
-    table = Table("stage", "ms", "share", title=f"{frame.name}, {len(regions)} regions, one thread; {told}")
+    table = Table("stage", "ms", "share", title=f"{shown(frame.name)}, {len(regions)} regions, one thread; {told}")
     for name, value in [*stages.items(), ("total", total)]:
         table.add_row(name, f"{value:.1f}", f"{value / total:.0%}")
-    Console().print(table)
+    print_table(table)
 
 
 def _made_up() -> Frame:

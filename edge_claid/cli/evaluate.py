@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from edge_claid.cli.printing import print_json, shown
+from edge_claid.cli.printing import print_json, print_table, shown
 from edge_claid.cli.progress import FileProgress
 from edge_claid.datasets import BoxDataset, is_box_dataset, open_boxes, open_dataset
 from edge_claid.errors import StorageError, UsageError
@@ -49,7 +48,7 @@ def evaluate(
         if json:
             print_json(told[-1] if len(names) * len(code_bytes or [0]) > 1 else report)
         else:
-            Console().print(_table(setting, report))
+            print_table(_table(setting, report))
     if out is not None:
         _write(out, {"dataset": dataset.name, "results": told})
 

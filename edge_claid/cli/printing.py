@@ -6,6 +6,9 @@ import json
 import sys
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 
 def shown(name: str) -> str:
     """A name on one line: control characters and bytes that are no text are escaped."""
@@ -30,3 +33,8 @@ def json_line(value: Any) -> str:
 def print_json(value: Any) -> None:
     """One JSON line on stdout, at once."""
     print(json_line(value), flush=True)
+
+
+def print_table(table: Table) -> None:
+    """A table on stdout; what stands in it is text, also where a name looks like Rich's markup."""
+    Console(markup=False, emoji=False, highlight=False).print(table)

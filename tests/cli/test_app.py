@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import edge_claid
 from edge_claid.cli import app
 from edge_claid.cli.gallery import looking
 
@@ -87,6 +88,17 @@ def test_a_full_place_for_the_output_is_exit_9() -> None:
     assert done.returncode == 9, done.stderr
     assert done.stderr.count("\n") == 1
     assert "No space left" in done.stderr
+
+
+def test_letters_that_the_terminal_lacks_end_nothing(tmp_path: Path) -> None:
+    sheets = tmp_path / "sheets"
+    edge_claid.Gallery.open(tmp_path / "shop.claid").close()
+    command = [*COMMAND, "gallery", "export", str(tmp_path / "shop.claid"), "--jsonl", str(tmp_path / "ключ.jsonl")]
+    told = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([*command, "--html", str(sheets)], capture_output=True, env=told, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"\\u043a\\u043b\\u044e\\u0447.jsonl: 0 images" in done.stdout
+    assert sheets.is_dir()
 
 
 def test_a_reader_that_left_is_no_matter_of_words() -> None:

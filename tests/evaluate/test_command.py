@@ -94,6 +94,15 @@ def test_table_for_the_eye(run, dataset: Dataset, tmp_path: Path) -> None:
     assert "regions claid" in result.stdout
 
 
+def test_a_source_is_text_whatever_it_looks_like(run, dataset: Dataset, tmp_path: Path) -> None:
+    truth = json.loads((tmp_path / "gt.json").read_text())
+    truth["queries"][0]["source"] = "a[/b]"
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    result = run(tmp_path)
+    assert result.exit_code == 0, result.exception
+    assert "a[/b]" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
