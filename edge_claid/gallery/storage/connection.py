@@ -47,16 +47,12 @@ def connect(path: str, mode: str, wait_seconds: float) -> Connection:
         medium.require_writable(path)
     with plain_errors(path):
         connection = _open(path, mode, wait_seconds)
-    try:
-        with plain_errors(path):
-            if made or (mode == "create" and _is_blank(connection)):
-                _lay_out(connection)
-            _check_layout(connection, path, mode)
-            if mode != "r":
-                _make_durable(connection, path)
-    except BaseException:
-        connection.close()
-        raise
+    with _closed_on_error(connection), plain_errors(path):
+        if made or (mode == "create" and _is_blank(connection)):
+            _lay_out(connection)
+        _check_layout(connection, path, mode)
+        if mode != "r":
+            _make_durable(connection, path)
     return connection
 
 
@@ -107,7 +103,7 @@ def _begin(connection: Connection, path: str) -> None:
 def _prepare(path: str, mode: str) -> bool:
     """True where the layout has yet to be made. Refuses what is no gallery before SQLite sees it."""
     try:
-        if _nothing_at(path):
+        if medium.nothing_at(path):
             if mode == "create":
                 return True
             raise UsageError(f"no gallery at {path}; `edge-claid enroll FOLDER --gallery {path}` makes one")
@@ -132,15 +128,6 @@ def _prepare(path: str, mode: str) -> bool:
     return False
 
 
-def _nothing_at(path: str) -> bool:
-    """Raises OSError where that cannot be told, as in a folder that this user may not enter."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return True
-    return False
-
-
 def _open(path: str, mode: str, wait_seconds: float) -> Connection:
     uri = "file:" + quote(os.fsencode(os.path.abspath(path)))
     if mode != "r":
@@ -151,7 +138,7 @@ def _open(path: str, mode: str, wait_seconds: float) -> Connection:
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
+    except BaseException as error:
         connection.close()
         if not isinstance(error, sqlite3.OperationalError) or is_busy(error) or _holds(path + "-journal"):
             raise
@@ -166,7 +153,8 @@ def _unlocked(path: str, uri: str, wait_seconds: float) -> Connection:
         return _connected(path, f"{uri}?immutable=1", wait_seconds, frozen=True)
     # An exclusive lock on nothing keeps the log's index in memory instead of in a file beside it.
     connection = _connected(path, f"{uri}?mode=ro&vfs=unix-none", wait_seconds, frozen=True)
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    with _closed_on_error(connection):
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     return connection
 
 
@@ -184,18 +172,24 @@ def _connected(path: str, uri: str, wait_seconds: float, frozen: bool = False) -
         cached_statements=64,
         factory=Connection,
     )
-    try:
-        connection.wait_seconds = wait_seconds
-        connection.watch = medium.Watch.on(path, frozen)
+    with _closed_on_error(connection):
+        try:
+            connection.wait_seconds = wait_seconds
+            connection.watch = medium.Watch.on(path, frozen)
+        except OSError as error:
+            raise StorageError(f"gallery {path} cannot be read ({error.strerror})") from error
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
-    except OSError as error:
-        connection.close()
-        raise StorageError(f"gallery {path} cannot be read ({error.strerror})") from error
+    return connection
+
+
+@contextlib.contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         connection.close()
         raise
-    return connection
 
 
 def _make_durable(connection: Connection, path: str) -> None:

@@ -73,6 +73,15 @@ def read_trouble(path: str) -> str | None:
     return None
 
 
+def nothing_at(path: str) -> bool:
+    """True where no file is; raises OSError where that cannot be told, as in a folder that this user may not enter."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
+    return False
+
+
 def require_writable(path: str) -> None:
     """Raises StorageError with the fix where a gallery at ``path`` can be read at most."""
     if os.path.exists(path) and not os.access(path, os.W_OK) and not read_only(path):
