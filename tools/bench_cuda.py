@@ -14,13 +14,13 @@ import argparse
 import contextlib
 import json
 import re
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_cuda_trees import SETTINGS, asked_grid, bench_decomposition, bench_growth, bench_identity, milliseconds
 from bench_frames import frame_to_hits
 from results_file import FOLDER, environment
 from torch_gather import torch_gather_ms
@@ -30,9 +30,7 @@ from edge_claid.ops.cuda.device import DeviceArray
 from edge_claid.ops.cuda.encode_op import CudaCoder
 from edge_claid.ops.cuda.pool_op import MapPooling, RegionsOfMaps
 from edge_claid.ops.cuda.scan_op import CodeScan
-from edge_claid.ops.reference.region_tree import Tree
 
-SETTINGS = {"alpha": 0.25, "tau1": 0.99, "smallest": 8}
 REGIONS_AN_IMAGE = 30
 
 
@@ -45,70 +43,6 @@ def read_tokens(path: Path) -> dict[tuple[int, int], list[np.ndarray]]:
             if found:
                 by_grid.setdefault((int(found[1]), int(found[2])), []).append(arrays[name].astype(np.float32))
     return by_grid
-
-
-def milliseconds(device: Any, work: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Median and 99th percentile of the wall time of `work`, the device waited for; three unmeasured ones first."""
-    for _ in range(3):
-        work()
-    device.synchronize()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        device.synchronize()
-        times.append((time.perf_counter() - start) * 1000)
-    return {"median_ms": float(np.median(times)), "p99_ms": float(np.percentile(times, 99))}
-
-
-def same(a: Any, b: Tree) -> bool:
-    names = ("masks", "parents", "depths", "areas", "high", "edges")
-    return isinstance(a, Tree) and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
-
-
-def bench_identity(device: Any, tokens: dict[tuple[int, int], list[np.ndarray]]) -> dict[str, int]:
-    """How many pictures' trees are the CPU's to the bit."""
-    from edge_claid.ops.cpu import decomposition_op as cpu_decomposition
-
-    equal = total = 0
-    for grid, images in tokens.items():
-        with CudaDecomposition(device, 1, grid, images[0].shape[1]) as op:
-            for features in images:
-                with contextlib.closing(device.upload(features[None])) as uploaded:
-                    (tree,) = op.run(uploaded, **SETTINGS).download()
-                equal += same(tree, cpu_decomposition.decompose(features, grid, **SETTINGS))
-                total += 1
-    return {"pictures": total, "identical": equal}
-
-
-def bench_decomposition(
-    device: Any, images: list[np.ndarray], grid: tuple[int, int], quick: bool
-) -> list[dict[str, Any]]:
-    """Time by batch, from tokens on the device to trees on the device; the CPU's one thread beside it."""
-    cpu_ms, rows = cpu_milliseconds(images[:8], grid), []
-    for batch in (1, 2) if quick else (1, 4, 16, 64, 256):
-        stacked = np.stack([images[i % len(images)] for i in range(batch)])
-        with (
-            CudaDecomposition(device, batch, grid, stacked.shape[2]) as op,
-            contextlib.closing(device.upload(stacked)) as uploaded,
-        ):
-            figures = milliseconds(device, lambda op=op, x=uploaded: op.run(x, **SETTINGS), 3 if quick else 30)
-        rate = batch / figures["median_ms"] * 1000
-        shape = f"{grid[0]}x{grid[1]}x{stacked.shape[2]}"
-        rows.append({"tokens": shape, "batch": batch, **figures, "images_per_second": rate, "cpu_ms_an_image": cpu_ms})
-    return rows
-
-
-def cpu_milliseconds(images: list[np.ndarray], grid: tuple[int, int]) -> float | None:
-    """Of an image, by one thread; None where the CPU's ops could not be built, which costs no figure of the GPU."""
-    try:
-        from edge_claid.ops.cpu import decomposition_op as cpu_decomposition
-    except ImportError:
-        return None
-    start = time.perf_counter()
-    for features in images:
-        cpu_decomposition.decompose(features, grid, **SETTINGS)
-    return (time.perf_counter() - start) * 1000 / len(images)
 
 
 def copy_bandwidth(device: Any, size: int) -> float | None:
@@ -280,7 +214,7 @@ def parts_of(
     device: Any, tokens: dict[tuple[int, int], list[np.ndarray]], rows: int, quick: bool
 ) -> dict[str, Callable[[dict[str, Any]], Any]]:
     """What measures each figure, in order, given those before it."""
-    grid, sizes = max(tokens, key=lambda one: len(tokens[one])), [20_000] if quick else sorted({10**6, 10**7, rows})
+    grid, sizes = asked_grid(tokens), [20_000] if quick else sorted({10**6, 10**7, rows})
 
     def scans(figures: dict[str, Any]) -> list[dict[str, Any]]:
         known = figures["copy_bytes_per_second"]
@@ -292,6 +226,7 @@ def parts_of(
         "copy_bytes_per_second": lambda _: copy_bandwidth(device, 1 << (20 if quick else 32)),
         "decomposition_identity": lambda _: bench_identity(device, tokens),
         "decomposition": lambda _: bench_decomposition(device, tokens[grid], grid, quick),
+        "decomposition_by_size": lambda _: bench_growth(device, tokens[grid][0], grid, quick),
         "scan_is_exact": lambda _: scan_is_exact(device, 5_000 if quick else 1_000_000),
         "path": lambda _: bench_path(device, tokens[grid], grid, 5_000 if quick else 10_000_000, quick),
         "scan": scans,

@@ -42,6 +42,23 @@ def test_every_figure_is_there_and_every_comparison_holds(tmp_path, built):
     assert {(row["bytes"], row["queries"]) for row in figures["scan"]} == {(m, q) for m in (8, 16, 32) for q in (1, 16)}
     assert set(figures["path"]["stages"]) == {"regions", "pool", "project", "encode", "tables", "scan"}
     assert [row["batch"] for row in figures["decomposition"]] == [1, 2]
+    grown = [(row["tokens"], row["batch"]) for row in figures["decomposition_by_size"]]
+    assert grown == [(size, batch) for size in ("5x5x16", "8x9x8", "8x9x32") for batch in (1, 2)]
+
+
+def test_the_size_that_is_asked_for_is_the_one_measured():
+    """Four pictures of 26x39 stand before four of 32x32 in the folder for the GPU machine."""
+    import bench_cuda_trees
+
+    made = {(26, 39): [np.zeros((1014, 4))] * 4, (32, 32): [np.zeros((1024, 4))] * 4, (2, 3): [np.zeros((6, 4))] * 5}
+    assert bench_cuda_trees.asked_grid(made) == (32, 32)
+    del made[32, 32]
+    assert bench_cuda_trees.asked_grid(made) == (2, 3)
+    field = np.arange(24.0).reshape(2, 3, 4)
+    assert bench_cuda_trees.sized_tokens(field, (1, 2, 3)).tolist() == [[0, 1, 2], [4, 5, 6]]
+    mirrored = bench_cuda_trees.sized_tokens(field, (5, 3, 8)).reshape(5, 3, 8)
+    np.testing.assert_array_equal(mirrored[:2, :, :4], field)
+    np.testing.assert_array_equal(mirrored[2:4, :, :4], field[::-1])
 
 
 def test_what_a_bare_machine_lacks_costs_its_own_figure_only(built, monkeypatch):
