@@ -123,7 +123,7 @@ CHOICES: dict[str, list[Row]] = {
     ],
     "margin": varied("descriptors", "margin", (0.0, 0.04, 0.08, 0.12)),
     "maps": of_maps(),
-    "whitening width": varied("codes", "width", (128, 256, 512)),
+    "whitening width": varied("codes", "width", (128, 192, 256, 512)),
     "whitening exponent": varied("codes", "whitening", (0.25, 0.5, 0.75)),
     "views": varied("codes", "views", (0, 32, 64)),
     "input of the token network": varied("networks", "vit_side", (392, 448, 518)),
