@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_claid.live import Lookup, Sink, WatchedGallery
     from edge_claid.live.lookup import Namer
 
+ENDING_SECONDS = 5.0  # what an output gets to take one answer once the run was interrupted
 WHOLE = "all"  # a --box that stands for the whole picture
 
 
@@ -153,7 +154,9 @@ def _run(lookup: Lookup) -> None:
         try:
             while not lookup.wait(1.0):
                 pass
-        finally:
-            lookup.stop()
+        except KeyboardInterrupt:
+            lookup.stop(ENDING_SECONDS)
+            raise
+        lookup.stop()
     finally:
         typer.echo(summary_text(lookup.metrics.summary()), err=True)

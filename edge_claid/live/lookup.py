@@ -113,9 +113,16 @@ class Lookup:
         """Wait for the end of the source or a stop; True once there is nothing more to come."""
         return self._done.wait(timeout)
 
-    def stop(self) -> None:
-        """End the run: frames on their way are answered, sinks finish, threads end. Raises what ended the run early."""
+    def stop(self, patience: float | None = None) -> None:
+        """End the run: frames on their way are answered, sinks finish, threads end. Raises what ended the run early.
+
+        patience: seconds after which an output that takes nothing any more is left behind; None to wait for ever.
+        """
         self._stopping.set()
+        if patience is not None:
+            with self._lock:
+                for sink in self._sinks.values():
+                    sink.hurry(patience)
         for thread in self._threads:
             thread.join()
         self._threads.clear()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -46,6 +47,8 @@ class SinkThread:
         self._waiting: deque[FrameAnswer | LiveEvent] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._patience: float | None = None
+        self._given: float | None = None  # monotonic time at which it was given what it is at; None where at nothing
         self._thread = threading.Thread(target=self._work, name=f"sink {type(sink).__name__}", daemon=True)
         self._thread.start()
 
@@ -53,7 +56,8 @@ class SinkThread:
         """Hand over an answer or event; waits for room where the sink is lossless."""
         with self._changed:
             if self.sink.lossless:
-                self._changed.wait_for(lambda: len(self._waiting) < self.WAITING or self._closing)
+                while len(self._waiting) >= self.WAITING and not self._closing and not self._stuck():
+                    self._changed.wait(self._patience)
             else:
                 self._make_room(answer)
             if not self._closing:
@@ -65,8 +69,28 @@ class SinkThread:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        if threading.current_thread() is self._thread:
+            return
+        while self._thread.is_alive() and not self._stuck():
+            self._thread.join(self._patience)
+
+    def hurry(self, patience: float) -> None:
+        """From now on the sink is left behind where it is at one answer for longer than that, in seconds.
+
+        A pipe that nobody reads takes nothing for ever. A sink that is slow, or is being closed, is waited for.
+        """
+        with self._changed:
+            self._patience = patience
+            self._given = None if self._given is None else time.monotonic()
+            self._changed.notify_all()
+
+    def _stuck(self) -> bool:
+        given, patience = self._given, self._patience
+        stuck = given is not None and patience is not None and time.monotonic() - given >= patience
+        if stuck and not self._closing:
+            log.warning("%s takes nothing more; its end is missing", type(self.sink).__name__)
+            self._closing = True
+        return stuck
 
     def _make_room(self, answer: FrameAnswer | LiveEvent) -> None:
         if isinstance(answer, FrameAnswer):
@@ -92,8 +116,10 @@ class SinkThread:
 
     def _next(self) -> FrameAnswer | LiveEvent | None:
         with self._changed:
+            self._given = None
             self._changed.wait_for(lambda: self._waiting or self._closing)
             item = self._waiting.popleft() if self._waiting else None
+            self._given = None if item is None else time.monotonic()
             self._changed.notify_all()
             return item
 

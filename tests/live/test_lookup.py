@@ -175,6 +175,22 @@ def test_an_output_that_fails_ends_the_run_and_a_viewer_that_fails_does_not():
     assert broken.closed == 1
 
 
+def test_an_output_that_takes_nothing_more_holds_no_interruption_up():
+    gate, slow = threading.Event(), Kept(work=lambda: time.sleep(0.05))
+    stuck = Kept(work=lambda: gate.wait(60) and None)
+    source = ScriptedSource([n / 25 for n in range(100)])
+    lookup = Lookup(source, MadeUpLooker(), QuietGallery(), StillNamer(), SETTINGS, [slow, stuck])
+    lookup.start()
+    time.sleep(0.3)
+    stopping = threading.Thread(target=lookup.stop, args=(0.2,))
+    stopping.start()
+    stopping.join(20)
+    assert not stopping.is_alive()
+    # The other one has all that was answered, and its summary.
+    assert (slow.events[-1].event, slow.closed, stuck.closed) == ("summary", 1, 0)
+    gate.set()
+
+
 def test_what_is_sought_can_change_while_it_runs():
     camera, kept = EndlessCamera(), Kept()
     lookup = Lookup(camera, MadeUpLooker(), QuietGallery(), StillNamer("cup"), SETTINGS, [kept])
