@@ -164,6 +164,9 @@ def flavour(name: str) -> Flavour:
             module = importlib.import_module(module_name)
             version = str(module.__version__)
         except (ImportError, OSError, AttributeError, RuntimeError) as error:
+            # What the bindings make of a Ctrl-C while they are loaded.
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                raise error.__cause__ from None
             reasons.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
             continue
         return Flavour(name, module, version, _cuda_of(name))

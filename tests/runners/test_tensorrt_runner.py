@@ -16,6 +16,7 @@ from edge_claid.errors import EngineError, MachineError, UsageError
 from edge_claid.ops.cuda.graph import CudaGraph
 from edge_claid.runners import OnnxRunner, Runner
 from edge_claid.runners.engine_file import ENGINE, MANIFEST, Running, check_fit, read_manifest
+from edge_claid.runners.tensorrt_api import flavour
 from edge_claid.runners.tensorrt_runner import TensorrtRunner
 
 
@@ -203,6 +204,15 @@ def test_an_engine_that_is_not_the_one_that_was_built_is_refused(folder):
 def test_no_engine_at_all_is_told(tmp_path):
     with pytest.raises(EngineError, match="no engine in"):
         open_and_close(tmp_path)
+
+
+def test_an_interrupt_while_the_library_is_loaded_is_no_missing_library(tmp_path, monkeypatch):
+    """pybind11 tells an interrupt within a module's start as an ImportError whose cause it is."""
+    text = "raise ImportError('initialization failed') from KeyboardInterrupt()"
+    (tmp_path / "tensorrt_rtx.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        flavour("tensorrt-rtx")
 
 
 def test_a_library_that_answers_with_nothing_is_told(folder):
