@@ -78,6 +78,8 @@ def test_an_nvcc_that_does_not_know_the_gpu_is_a_problem(tmp_path, monkeypatch):
     assert "CUDA toolkit that knows sm_89" in check.fix
     nvcc.write_text("#!/bin/sh\nexit 1\n")  # one that is too old to be asked
     assert found(RTX, tmp_path)["CUDA kernels"].state == OK
+    nvcc.chmod(0o644)
+    assert found(RTX, tmp_path)["CUDA kernels"].state == PROBLEM
 
 
 def test_a_library_that_does_not_start_is_a_problem_with_its_reason(tmp_path, monkeypatch):

@@ -78,9 +78,12 @@ def found_nvcc() -> str | None:
 def compiles_for(nvcc: str, arch: str) -> bool:
     """Whether this nvcc makes machine code of an architecture ("sm_90"): an old one knows no new GPU, a new no old one.
 
-    One that does not say (before CUDA 11.5) is held to know it.
+    One that does not say (before CUDA 11.5) is held to know it; one that cannot be run knows none.
     """
-    asked = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True, check=False)
+    try:
+        asked = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True, check=False)
+    except OSError:
+        return False
     return bool(asked.returncode) or arch in asked.stdout.split()
 
 
