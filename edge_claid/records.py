@@ -5,10 +5,13 @@ Boxes are ``x0, y0, x1, y1`` in pixels of the original image, x1 and y1 exclusiv
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+
+from edge_claid.errors import MachineError
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,23 @@ class Regions:
         count = self.grid[0] * self.grid[1]
         return np.unpackbits(self.masks[row], count=count, bitorder="little").astype(bool).reshape(self.grid)
 
+    def to_supervision(self, masks: bool = False) -> Any:
+        """As ``supervision.Detections``, row for row; ``class_id`` is the depth, ``data`` has parent, depth and energy.
+
+        masks: give each region's mask too, (R, height, width) bool of the whole picture, which takes much memory.
+        Raises MachineError where the package supervision is not installed.
+        """
+        data = {"parent": self.parents, "depth": self.depths, "energy": self.energy}
+        drawn = np.stack([self._mask_of_pixels(row) for row in range(len(self))]) if masks and len(self) else None
+        boxes, levels = self.boxes.astype(np.float32), self.depths.astype(int)
+        return _supervision().Detections(xyxy=boxes, mask=drawn, class_id=levels, data=data)
+
+    def _mask_of_pixels(self, row: int) -> np.ndarray:
+        """(height, width) bool of the picture: each pixel is of the region that its token is of."""
+        (rows, columns), (width, height) = self.grid, self.image_size
+        y, x = np.arange(height) * rows // height, np.arange(width) * columns // width
+        return self.mask(row)[np.ix_(y, x)]
+
 
 @dataclass(frozen=True)
 class Descriptors:
@@ -157,3 +177,26 @@ class Hit:
     box: tuple[float, float, float, float]
     label: str | None = None
     match: float | None = None
+
+    def to_supervision(self) -> Any:
+        """As ``supervision.Detections`` of one row, in pixels of the hit's picture; several are ``Detections.merge``d.
+
+        ``confidence`` is the score, ``class_id`` 0; ``data`` has ``image``, ``root``, ``class_name`` (the label, "" where none is)
+        and ``match`` (NaN where unknown). Raises MachineError where the package supervision is not installed.
+        """
+        data = {
+            "image": np.array([self.image]),
+            "root": np.array([self.root]),
+            "class_name": np.array([self.label or ""]),
+            "match": np.array([np.nan if self.match is None else self.match], np.float32),
+        }
+        box, score = np.array([self.box], np.float32), np.array([self.score], np.float32)
+        return _supervision().Detections(xyxy=box, confidence=score, class_id=np.zeros(1, int), data=data)
+
+
+def _supervision() -> Any:
+    # Not by an import statement: it is no part of the install, and draws with libraries that the run time keeps out.
+    try:
+        return importlib.import_module("supervision")
+    except ImportError as error:
+        raise MachineError(f"supervision cannot be imported ({error}): pip install supervision") from error
