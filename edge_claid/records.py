@@ -181,7 +181,7 @@ class Hit:
     def to_supervision(self) -> Any:
         """As ``supervision.Detections`` of one row, in pixels of the hit's picture; several are ``Detections.merge``d.
 
-        ``confidence`` is the score, ``class_id`` 0; ``data`` has ``image``, ``root``, ``class_name`` (the label, "" where none is)
+        ``confidence`` is the score, ``class_id`` 0; ``data`` has ``image``, ``root``, ``class_name`` (the label, or "")
         and ``match`` (NaN where unknown). Raises MachineError where the package supervision is not installed.
         """
         data = {
