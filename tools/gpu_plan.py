@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from bench_cuda import SETTINGS, read_tokens
+from bench_cuda import read_tokens
+from bench_cuda_trees import SETTINGS
 from results_file import FOLDER, environment
 
 from edge_claid.ops.cpu import _decomposition
