@@ -47,9 +47,10 @@ def serve(
         if source is not None:
             # Only a look: what cannot work is said now, and later the source may come and go.
             open_stream(source)
-        if not gallery.exists():
-            typer.echo(f"gallery {gallery} is new and empty: enrol into it from the page", err=True)
+        new = not gallery.exists()
         Gallery.open(gallery, "create").close()
+        if new:
+            typer.echo(f"gallery {gallery} is new and empty: enrol into it from the page", err=True)
         pipeline = stack.enter_context(open_pipeline())
         watched = stack.enter_context(WatchedGallery(str(gallery), pipeline, pipeline.code_scan))
         running = stack.enter_context(Running(gallery, pipeline, watched, access, source, match, vit_side))

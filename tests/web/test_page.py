@@ -253,6 +253,9 @@ def test_by_keyboard_alone(served: Callable[..., str], opened: Callable[..., Any
     assert tab_to(page, "confirm-yes")
     page.keyboard.press("Enter")
     until(page, "document.querySelectorAll('#images .card').length === 4")
+    assert page.evaluate("document.activeElement.id") == "gallery-title"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "filter"
 
 
 def tab_to(page: Any, wanted: str, what: str = "document.activeElement.id") -> bool:

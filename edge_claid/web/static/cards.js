@@ -113,7 +113,7 @@ function confirmRemoval(image) {
       say(error.message, true);
     }
     tell("changed");
-    $("filter").focus();
+    $("gallery-title").focus(); // a field would bring up a phone's keyboard
   };
   $("confirm").showModal();
 }
