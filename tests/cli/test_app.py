@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import edge_claid
+from edge_claid import __main__ as entry
 from edge_claid.cli import app
 from edge_claid.cli.gallery import looking
 
@@ -79,6 +81,18 @@ def test_a_folder_that_may_not_be_entered_is_exit_9(monkeypatch, capsys, tmp_pat
     error = capsys.readouterr().err
     assert "Permission denied; change its permissions or name another place" in error
     assert error.count("\n") == 1
+
+
+def test_an_interrupt_while_the_command_is_loaded_is_one_line(monkeypatch, capsys) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "edge_claid.cli.app", Loading("edge_claid.cli.app"))
+    with pytest.raises(SystemExit) as stopped:
+        entry.main()
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "edge-claid: interrupted\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
