@@ -85,6 +85,8 @@ def descriptor_cosine(outputs: Outputs, row: Row) -> dict[str, Any]:
 def row_gallery(dataset: Dataset, outputs: Outputs, row: Row) -> Path:
     """A gallery of the data set at a row's precisions, with float descriptors and no code space; kept."""
     path = outputs.folder / f"{row.vit}-{row.convolutional}-{outputs.row_id(row)}.claid".replace(" ", "-")
+    if path.is_file() and not holds(path, dataset):
+        path.unlink()
     if not path.is_file():
         part = path.with_suffix(".part")
         part.unlink(missing_ok=True)
@@ -92,6 +94,12 @@ def row_gallery(dataset: Dataset, outputs: Outputs, row: Row) -> Path:
             enrol_dataset(dataset, Remembered(outputs, row), gallery)
         part.rename(path)
     return path
+
+
+def holds(path: Path, dataset: Dataset) -> bool:
+    """Whether a gallery is of the data set where it lies now; of one that was moved, no picture would be found."""
+    with Gallery.open(path) as gallery:
+        return bool(image_ids(dataset, gallery))
 
 
 def code_space(dataset: Dataset, outputs: Outputs, settings: Settings) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,3 +49,20 @@ def test_outputs_are_found_once_and_are_a_pipelines(dataset, tmp_path, monkeypat
     again = Outputs(dataset, tmp_path, seconds=-1, pictures=2)
     again.find_regions("fp32")
     again.find_descriptors("fp32", ["fp32"])
+    galleries_of_moved_pictures(dataset, again, tmp_path / "moved")
+
+
+def galleries_of_moved_pictures(dataset, outputs, elsewhere):
+    """A gallery that is kept knows where its pictures lay: taken for those of another place, it would find none."""
+    import compare_precisions
+
+    row = Row.of("fp32/fp32")
+    images = [image for image in dataset.images if os.fspath(image.path) in outputs.paths]
+    here = replace(dataset, images=images, queries=[])
+    kept = compare_precisions.row_gallery(here, outputs, row)
+    assert compare_precisions.holds(kept, here)
+    elsewhere.mkdir()
+    moved = [replace(image, path=Path(shutil.copy(image.path, elsewhere))) for image in here.images]
+    there = replace(here, images=moved)
+    assert not compare_precisions.holds(kept, there)
+    assert compare_precisions.holds(compare_precisions.row_gallery(there, outputs, row), there)
