@@ -94,6 +94,8 @@ def _from_object(value: Any, folder: Path) -> Query:
 
 def _picture(written: str, path: str) -> str:
     """Path of a query's picture. Raises UsageError where what is written is a camera or a stream."""
+    if not written:
+        raise UsageError("the picture's name is empty")
     if is_live(written) and not os.path.lexists(path):
         shown = without_credentials(written)
         raise UsageError(f"{shown} is no picture; `edge-claid live {shown} --gallery NAME.claid` looks at a camera")

@@ -30,13 +30,14 @@ def test_every_line_is_a_query_or_says_why_not(tmp_path: Path) -> None:
         '{"id": "box", "image": "a.jpg", "box": "1,2,3,4"}',
         '{"id": "both", "image": "a.jpg", "box": [1, 2, 3, 4], "boxes": [[1, 2, 3, 4]]}',
         '{"id": {"no": "text"}, "image": "a.jpg"}',
+        '{"id": "empty", "image": ""}',
         '{"id": null, "image": "b.jpg", "box": null}\r',
     ]
     first, *bad, last = read(tmp_path, "\n".join(lines))
     assert first == Query("a", str(tmp_path / "a.jpg"), [(1.0, 2.0, 3.0, 4.0)])
     assert last == Query("b.jpg", str(tmp_path / "b.jpg"), [])
     assert all(isinstance(one, RejectedQuery) for one in bad)
-    assert [one.id for one in bad] == ["line 2", "line 4", "box", "both", "line 7"]
+    assert [one.id for one in bad] == ["line 2", "line 4", "box", "both", "line 7", "empty"]
     assert "four numbers" in str(bad[2])
 
 
