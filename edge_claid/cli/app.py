@@ -29,6 +29,7 @@ from edge_claid.cli import (
     serve,
     sources,
 )
+from edge_claid.cli.printing import shown
 from edge_claid.config import RUNTIMES
 from edge_claid.errors import EdgeClaidError, UsageError
 
@@ -86,7 +87,16 @@ def options(
         raise UsageError(f"--runtime {runtime}: choose one of {', '.join(RUNTIMES)}")
     if runtime is not None:
         os.environ["EDGE_CLAID_RUNTIME"] = runtime  # a flag beats the environment; settings are read by each verb
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=asked)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Shown())
+    logging.basicConfig(handlers=[handler], level=asked)
+
+
+class _Shown(logging.Formatter):
+    """Messages name files, and a file's name may hold what would steer the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return shown(super().formatMessage(record))
 
 
 def main() -> None:
@@ -155,6 +165,5 @@ def _discard_stdout() -> None:
 def _stop(message: str, code: int, debug: bool) -> NoReturn:
     if debug:
         logging.getLogger("edge_claid").exception("stopped")
-    line = " ".join(message.splitlines())
-    print(f"edge-claid: {line}", file=sys.stderr, flush=True)
+    print(f"edge-claid: {shown(' '.join(message.splitlines()))}", file=sys.stderr, flush=True)
     raise SystemExit(code) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -44,6 +45,15 @@ def test_wrong_use_is_one_line_that_names_the_fix(monkeypatch, capsys, arguments
     assert err.startswith("edge-claid: ")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_name_does_not_steer_the_terminal(monkeypatch, capsys) -> None:
+    assert ended(monkeypatch, "gallery", "info", "x\x1b[2J\ny.claid") == 2
+    err = capsys.readouterr().err
+    assert "x\\x1b[2J y.claid" in err
+    assert err.count("\n") == 1
+    record = logging.LogRecord("edge_claid", logging.WARNING, "", 0, "%s: truncated", ("x\x1b[2J\n.jpg",), None)
+    assert app._Shown().format(record) == "x\\x1b[2J\\n.jpg: truncated"
 
 
 def test_help_and_version_go_to_stdout(monkeypatch, capsys) -> None:
