@@ -166,7 +166,8 @@ class _Run:
 
     def once(self, stack: contextlib.ExitStack, sources: list[PictureFiles], pipeline: Any = None) -> Summary:
         """Enrol; what is opened for it lives as long as ``stack``. pipeline: one that is open already."""
-        told = stack.enter_context(FileProgress("dry run" if self.options.dry_run else "enrolling"))
+        what = "dry run" if self.options.dry_run else "enrolling"
+        told = stack.enter_context(FileProgress(what, lines=self.json))
 
         def tell(outcome: Outcome) -> None:
             tell_outcome(outcome, self.json)

@@ -39,9 +39,9 @@ def evaluate(
         raise UsageError("--gallery holds one kind of regions: give one --regions with it")
     if is_box_dataset(dataset):
         boxed = open_boxes(dataset, images)
-        results = _recall(boxed if limit is None else boxed.limited(limit), names)
+        results = _recall(boxed if limit is None else boxed.limited(limit), names, json)
     else:
-        results = _search(dataset, names, list(code_bytes or [None]), gallery, limit)  # type: ignore[list-item]
+        results = _search(dataset, names, list(code_bytes or [None]), gallery, limit, json)  # type: ignore[list-item]
     told = []
     for setting, report in results:
         told.append({"setting": setting, **report})
@@ -57,7 +57,7 @@ Results = Iterable[tuple[dict[str, Any], dict[str, Any]]]
 
 
 def _search(
-    path: Path, names: list[str], lengths: list[int | None], gallery: Path | None, limit: int | None
+    path: Path, names: list[str], lengths: list[int | None], gallery: Path | None, limit: int | None, json: bool
 ) -> Results:
     from edge_claid.evaluate.sweep import sweep
     from edge_claid.pipeline import Pipeline
@@ -68,7 +68,7 @@ def _search(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-claid-eval-")))
         pipeline = stack.enter_context(Pipeline.open())
-        told = stack.enter_context(FileProgress("enrolling", lambda: searched * len(names)))
+        told = stack.enter_context(FileProgress("enrolling", lambda: searched * len(names), json))
         kept = {names[0]: gallery} if gallery is not None else None
 
         def tell(outcome: Outcome) -> None:
@@ -81,14 +81,14 @@ def _search(
             yield setting.as_json(), report
 
 
-def _recall(dataset: BoxDataset, names: list[str]) -> Results:
+def _recall(dataset: BoxDataset, names: list[str], json: bool) -> Results:
     from edge_claid.evaluate.region_recall import recall_of_regions
     from edge_claid.pipeline import Pipeline
 
     with contextlib.ExitStack() as stack:
         # Proposals need no network.
         detect = stack.enter_context(Pipeline.open()).regions if "claid" in names else None
-        told = stack.enter_context(FileProgress("pictures", lambda: len(dataset.images) * len(names)))
+        told = stack.enter_context(FileProgress("pictures", lambda: len(dataset.images) * len(names), json))
         for name in names:
             recall = recall_of_regions(dataset, name, detect, lambda: told.advance("done"))
             yield {"regions": name}, recall.as_json()

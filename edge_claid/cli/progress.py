@@ -20,11 +20,13 @@ class FileProgress:
     """Counts files as they are done. Use in a ``with`` block.
 
     count: tells how many there are; runs in the background, as a walk over a large stick takes its time. None where
-    ``expect`` will tell.
+    ``expect`` will tell. lines: what goes to stdout meanwhile is read by programs: at a terminal, which `ssh -t` and
+    others pretend to be, a bar would break long lines of it.
     """
 
-    def __init__(self, what: str, count: Callable[[], int] | None = None):
+    def __init__(self, what: str, count: Callable[[], int] | None = None, lines: bool = False):
         self._what = what
+        self._lines = lines
         self._count = count
         self._total: int | None = None
         self._done: Counter[str] = Counter()
@@ -36,7 +38,7 @@ class FileProgress:
     def __enter__(self) -> FileProgress:
         if self._count is not None:
             threading.Thread(target=self._find_total, args=(self._count,), name="count files", daemon=True).start()
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not (self._lines and sys.stdout.isatty()):
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             # Rich would send stdout to stderr with the bar, so it may touch stdout only where that is the terminal too.
             terminal = sys.stdout.isatty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -103,6 +104,20 @@ def test_an_interrupt_while_the_command_is_loaded_is_one_line(monkeypatch, capsy
         entry.main()
     assert stopped.value.code == 130
     assert capsys.readouterr().err == "edge-claid: interrupted\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
+def test_at_a_terminal_a_json_line_is_one_line() -> None:
+    program = (
+        "from edge_claid.cli.printing import print_json; from edge_claid.cli.progress import FileProgress\n"
+        "with FileProgress('enrolling', lines=True): print_json({'file': 'long name/' * 30})"
+    )
+    terminal, end = os.openpty()
+    subprocess.run([sys.executable, "-c", program], stdin=end, stdout=end, stderr=end, check=True)
+    os.close(end)
+    told = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    assert json.loads(told)["file"].count("/") == 30
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
