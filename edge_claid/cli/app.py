@@ -106,8 +106,9 @@ def main() -> None:
     if debug:  # the advice to add it says nothing of where
         arguments = ["--debug", *(word for word in arguments if word != "--debug")]
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the terminal's encoding lacks letters for ends no batch.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        # A name that the terminal's encoding lacks letters for ends no batch; nor does an output that was exchanged.
+        with contextlib.suppress(OSError):
+            sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _run(arguments)
     except EdgeClaidError as error:
