@@ -29,6 +29,7 @@ import edge_claid.cli.gallery.recoding as gallery_recoding  # noqa: E402
 from edge_claid.errors import GalleryError, StorageError, UsageError  # noqa: E402
 from edge_claid.frames.reading import read_picture  # noqa: E402
 from edge_claid.gallery import store  # noqa: E402
+from edge_claid.gallery.enrolment import budget  # noqa: E402
 from edge_claid.gallery.lookup import calibration  # noqa: E402
 
 app = typer.Typer()
@@ -293,6 +294,16 @@ def test_reencode(shop: Shop) -> None:
     assert "all sound" in shop.run("gallery", "verify", shop.gallery).stdout
     assert {"shop.claid", "photos"} == {p.name for p in shop.folder.iterdir()}
     assert lines(shop.enroll("--json"))[-1]["summary"]["unchanged"] == 3
+
+
+def test_a_move_that_its_disk_cannot_hold_leaves_nothing_behind(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.picture("0.png", 0)
+    shop.enroll()
+    shop.pipeline = MadeUpPipeline("bb", {"network": "another"})
+    monkeypatch.setattr(budget, "free_bytes", lambda path: budget.RESERVE_BYTES)
+    with pytest.raises(StorageError, match="kept free"):
+        shop.run("gallery", "reencode", shop.gallery)
+    assert {"shop.claid", "photos"} == {p.name for p in shop.folder.iterdir()}
 
 
 def test_interrupted_goes_on(shop: Shop) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
-from edge_claid.errors import GalleryError
+from edge_claid.errors import GalleryError, StorageError
 from edge_claid.gallery.clips import file_of
 from edge_claid.gallery.enrolment.enroll import Describer, EnrollOptions, enroll
 from edge_claid.gallery.enrolment.outcome import Outcome, Summary
@@ -51,9 +51,7 @@ def reencode(
     """
     beside = gallery.path + ".reencoding"
     _forget_other_pipeline(beside, pipeline)
-    with Gallery.open(beside, "create", read_space=gallery.space_reader) as fresh:
-        summary = enroll(fresh, sources, pipeline, options, report)
-        fresh_hashes = {row.content_hash for row in fresh.images()}
+    summary, fresh_hashes = _described_anew(gallery, beside, sources, pipeline, options, report)
     missing = [row for row in gallery.images() if row.content_hash not in fresh_hashes]
     if missing and not drop_missing:
         first = f"{missing[0].root}/{missing[0].path}"
@@ -64,6 +62,29 @@ def reencode(
     _change_over(gallery, beside)
     remove_database(beside)
     return summary
+
+
+def _described_anew(
+    gallery: Gallery,
+    beside: str,
+    sources: Sequence[FileSource],
+    pipeline: Describer,
+    options: EnrollOptions,
+    report: Callable[[Outcome], None],
+) -> tuple[Summary, set[bytes]]:
+    """Enrolment into the gallery ``beside``, and the hashes of what it holds; one that was refused leaves no file."""
+    empty = True
+    try:
+        with Gallery.open(beside, "create", read_space=gallery.space_reader) as fresh:
+            try:
+                summary = enroll(fresh, sources, pipeline, options, report)
+            finally:
+                empty = len(fresh) == 0
+            return summary, {row.content_hash for row in fresh.images()}
+    except StorageError:
+        if empty:
+            remove_database(beside)
+        raise
 
 
 def _forget_other_pipeline(beside: str, pipeline: Describer) -> None:
