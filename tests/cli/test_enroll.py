@@ -306,6 +306,31 @@ def test_a_move_that_its_disk_cannot_hold_leaves_nothing_behind(shop: Shop, monk
     assert {"shop.claid", "photos"} == {p.name for p in shop.folder.iterdir()}
 
 
+@pytest.mark.usefixtures("bound_by_permissions")
+def test_a_half_done_move_outlives_a_run_that_cannot_go_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.picture("0.png", 0)
+    gone = shop.picture("1.png", 1)
+    shop.enroll()
+    shop.pipeline = MadeUpPipeline("bb", {"network": "another"})
+    gone.unlink()
+    with pytest.raises(GalleryError, match="Nothing was changed"):
+        shop.run("gallery", "reencode", shop.gallery)
+    half_done = shop.folder / "shop.claid.reencoding"
+    half_done.chmod(0o400)
+    with pytest.raises(StorageError, match="may not be written"):
+        shop.run("gallery", "reencode", shop.gallery)
+    half_done.chmod(0o600)
+
+    def unreadable(gallery: store.Gallery) -> int:
+        raise StorageError("I/O error")
+
+    monkeypatch.setattr(budget, "free_bytes", lambda path: 0)
+    monkeypatch.setattr(store.Gallery, "__len__", unreadable)
+    with pytest.raises(StorageError):
+        shop.run("gallery", "reencode", shop.gallery)
+    assert half_done.exists()
+
+
 def test_interrupted_goes_on(shop: Shop) -> None:
     for i in range(12):
         shop.picture(f"{i:02}.png", i)

@@ -73,18 +73,19 @@ def _described_anew(
     report: Callable[[Outcome], None],
 ) -> tuple[Summary, set[bytes]]:
     """Enrolment into the gallery ``beside``, and the hashes of what it holds; one that was refused leaves no file."""
-    empty = True
+    made, refused = not os.path.lexists(beside), False
     try:
         with Gallery.open(beside, "create", read_space=gallery.space_reader) as fresh:
             try:
                 summary = enroll(fresh, sources, pipeline, options, report)
-            finally:
-                empty = len(fresh) == 0
+            except StorageError:
+                # Known to be this run's own, and empty: what was described may have taken hours.
+                refused = made and len(fresh) == 0
+                raise
             return summary, {row.content_hash for row in fresh.images()}
-    except StorageError:
-        if empty:
+    finally:
+        if refused:
             remove_database(beside)
-        raise
 
 
 def _forget_other_pipeline(beside: str, pipeline: Describer) -> None:
