@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_claid.cli.printing import print_json
+from edge_claid.cli.printing import print_json, shown
 from edge_claid.config import load_settings
 from edge_claid.engines import upkeep
 from edge_claid.engines.opening import verify_on_gpu
@@ -28,7 +28,7 @@ def list_engines(json: Json = False) -> None:
     for state in known:
         typer.echo(_line(state))
         if state.reason:
-            typer.echo(f"    {state.reason}")
+            typer.echo(f"    {shown(state.reason)}")
     if not known:
         typer.echo("no engine is built: run `edge-claid build-engines`", err=True)
 
@@ -53,7 +53,7 @@ def verify(json: Json = False) -> None:
             print_json(_facts(state) | {"outcome": outcome})
         else:
             sound = "damaged" if state.entry.folder in damaged else "sound"
-            typer.echo(f"{_line(state)}\n    {sound}; {outcome}")
+            typer.echo(f"{_line(state)}\n    {sound}; {shown(outcome)}")
     if damaged:
         first = next(iter(damaged.values()))
         raise EngineError(f"{len(damaged)} of the engines are damaged: {first.reason}")
@@ -75,18 +75,18 @@ def prune(
         if json:
             print_json({"folder": str(folder), "reason": reason, "removed": not dry_run})
         else:
-            typer.echo(f"{'would remove' if dry_run else 'removed'} {folder}  ({reason})")
+            typer.echo(f"{'would remove' if dry_run else 'removed'} {shown(str(folder))}  ({shown(reason)})")
     if not going and not json:
         typer.echo("nothing to remove", err=True)
 
 
 def _line(state: upkeep.State) -> str:
-    known = state.entry.manifest
+    known, folder = state.entry.manifest, shown(str(state.entry.folder))
     if known is None:
-        return f"{state.entry.folder}  {state.state}"
+        return f"{folder}  {state.state}"
     return (
         f"{known.network} {known.precision}  {'+'.join(known.compute_capabilities)}  {known.flavour} {known.version}  "
-        f"{known.engine_bytes / 1e6:.0f} MB  {known.verification['status']}  {state.state}  {state.entry.folder}"
+        f"{known.engine_bytes / 1e6:.0f} MB  {known.verification['status']}  {state.state}  {folder}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge_claid.cli.printing import print_json
+from edge_claid.cli.printing import print_json, shown
 from edge_claid.errors import UsageError
 from edge_claid.models import open_network
 from edge_claid.models.exported import exported_file
@@ -67,7 +67,7 @@ def import_networks(
         except UsageError as error:
             refused.append(error)
     for earlier in refused[:-1]:
-        typer.echo(str(earlier), err=True)
+        typer.echo(shown(str(earlier)), err=True)
     if refused:
         raise refused[-1]
 

@@ -29,7 +29,7 @@ def regions(
         for frame in frames:
             if isinstance(frame, Exception):
                 reasons.append(str(frame))
-                typer.echo(f"rejected: {frame}", err=True)
+                typer.echo(f"rejected: {shown(str(frame))}", err=True)
                 continue
             found = pipeline.regions(frame)
             used += 1
@@ -41,7 +41,7 @@ def regions(
     if not used:
         raise BadImageError(reasons[0] if len(reasons) == 1 else f"{source}: no picture there can be used")
     if save:
-        typer.echo(f"annotated pictures: {save}", err=True)
+        typer.echo(f"annotated pictures: {shown(str(save))}", err=True)
 
 
 def _tell(frame: Frame, found: Regions, json: bool) -> None:

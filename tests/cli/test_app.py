@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import pytest
 
 import edge_claid
 from edge_claid import __main__ as entry
-from edge_claid.cli import app
+from edge_claid.cli import app, regions
 from edge_claid.cli.gallery import looking
 
 COMMAND = [sys.executable, "-m", "edge_claid"]
@@ -55,6 +56,20 @@ def test_a_name_does_not_steer_the_terminal(monkeypatch, capsys) -> None:
     assert err.count("\n") == 1
     record = logging.LogRecord("edge_claid", logging.WARNING, "", 0, "%s: truncated", ("x\x1b[2J\n.jpg",), None)
     assert app._Shown().format(record) == "x\\x1b[2J\\n.jpg: truncated"
+
+
+def test_a_name_on_a_stick_does_not_steer_the_terminal_either(monkeypatch, capsys, tmp_path: Path) -> None:
+    (tmp_path / "x\x1b[2J.jpg").write_bytes(b"no picture")
+    (tmp_path / "y.jpg").write_bytes(b"nor this")
+    monkeypatch.setattr(regions, "open_pipeline", contextlib.nullcontext)
+    monkeypatch.setenv("EDGE_CLAID_CACHE_DIR", str(tmp_path))
+    (tmp_path / "engines" / "k\x1b[2J").mkdir(parents=True)
+    assert ended(monkeypatch, "regions", str(tmp_path)) == 2
+    assert ended(monkeypatch, "engines", "list") == 0
+    assert ended(monkeypatch, "models", "import", str(tmp_path / "x\x1b[2J.jpg"), str(tmp_path / "y.jpg")) == 2
+    told = "".join(capsys.readouterr())
+    assert "\x1b" not in told
+    assert told.count("\\x1b[2J") >= 3
 
 
 def test_help_and_version_go_to_stdout(monkeypatch, capsys) -> None:
