@@ -11,12 +11,12 @@ import numpy as np
 
 from edge_claid.config import NetworkSettings
 from edge_claid.engines.recipe import Recipe
-from edge_claid.errors import BadImageError, UsageError
+from edge_claid.errors import BadImageError, StorageError, UsageError
 from edge_claid.frames.folder import PICTURE_SUFFIXES
 from edge_claid.frames.letterbox import resize, size_by_area, size_by_longer_side
 from edge_claid.frames.reading import read_picture
 from edge_claid.models import NetworkFile
-from edge_claid.models.cache import sha256_of, storage_errors
+from edge_claid.models.cache import sha256_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -62,8 +62,12 @@ def pictures_of(folder: Path | None) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     contents: dict[str, Path] = {}
     for path in found[:: -(-len(found) // _MOST) or 1]:
-        with storage_errors(path):
+        try:
             contents.setdefault(sha256_of(path), path)
+        except OSError as error:
+            raise StorageError(
+                f"calibration picture {path} cannot be read ({error.strerror}): change its permissions or take it out"
+            ) from error
     if len(contents) < _FEWEST:
         raise _too_few(f"{folder} holds too few pictures", len(contents))
     return list(contents.values())

@@ -22,10 +22,10 @@ from edge_claid.engines.build import Order, build_engine
 from edge_claid.engines.builder_process import Request
 from edge_claid.engines.memory import OutOfMemoryError, check_room
 from edge_claid.engines.opening import try_engine
-from edge_claid.engines.pictures import seen_by
+from edge_claid.engines.pictures import pictures_of, seen_by
 from edge_claid.engines.recipe import recipe
 from edge_claid.engines.typed import typed_file
-from edge_claid.errors import AccuracyError, BuildError, MachineError, UsageError
+from edge_claid.errors import AccuracyError, BuildError, MachineError, StorageError, UsageError
 from edge_claid.models import open_network
 from edge_claid.runners.engine_file import ENGINE, NOT_VERIFIED, PASSED
 from edge_claid.runners.tensorrt_api import flavour
@@ -213,6 +213,14 @@ def test_calibration_pictures_that_cannot_be_used_are_told_or_too_few(order, mon
         cv2.imwrite(str(folder / f"{number}.png"), np.zeros((40, 60, 3)))
     with pytest.raises(UsageError, match=r"holds too few pictures: 2, .* unlike each other"):
         build_engine(replace(asked, force=True))
+
+
+@pytest.mark.usefixtures("bound_by_permissions")
+def test_a_calibration_picture_of_somebody_else_is_named(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"x")
+    (tmp_path / "0.png").chmod(0)
+    with pytest.raises(StorageError, match=r"picture .*0\.png cannot be read \(Permission denied\): change its perm"):
+        pictures_of(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no network at all", None])
