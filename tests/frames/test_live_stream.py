@@ -109,7 +109,7 @@ def test_a_reader_that_comes_back_late_does_not_take_the_source_for_lost(play) -
         assert script.opened == 1
         start = time.monotonic()
         assert answers(stream, 1) == ["lost"]
-        assert time.monotonic() - start >= EAGER.stalled  # waited for as long as ever
+        assert time.monotonic() - start > 0.5 * EAGER.stalled  # it was waited for again
 
 
 def test_no_first_frame_is_a_failure(play) -> None:  # type: ignore[no-untyped-def]
