@@ -158,7 +158,9 @@ def _wrong_use(error: Any) -> str:
 
 
 def _discard_stdout() -> None:
-    """What is left in the buffer goes nowhere, as writing it at exit would fail once more."""
+    """What the output still takes is written; the rest goes nowhere, as writing it at exit would fail once more."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

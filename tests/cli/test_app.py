@@ -121,6 +121,18 @@ def test_an_interrupt_while_the_command_is_loaded_is_one_line(monkeypatch, capsy
     assert capsys.readouterr().err == "edge-claid: interrupted\n"
 
 
+def test_what_was_told_before_an_unexpected_error_is_not_lost() -> None:
+    program = (
+        "from edge_claid.cli import app\n"
+        "def broken(arguments):\n    print('first hit')\n    raise RuntimeError('of a kind that nobody expected')\n"
+        "app._run = broken\napp.main()"
+    )
+    told = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=told, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "first hit\n")
+    assert "unexpected RuntimeError" in done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
 def test_at_a_terminal_a_json_line_is_one_line() -> None:
     program = (
