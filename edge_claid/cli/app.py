@@ -112,17 +112,19 @@ def main() -> None:
     try:
         code = _run(arguments)
     except EdgeClaidError as error:
+        _end_stdout()
         _stop(str(error), error.exit_code, debug)
     except _WrongUse as error:
         _stop(_wrong_use(error), UsageError.exit_code, debug)
     except KeyboardInterrupt:
+        # Nothing is written here: a thread may be at it, into a pipe that nobody reads.
         _stop("interrupted; what was reported is stored", 130, debug)
     except BrokenPipeError:
         # The reader of stdout is gone (`| head`): no word about it, but what was asked for is not done.
-        _discard_stdout()
+        _end_stdout()
         raise SystemExit(1) from None
     except Exception as error:
-        _discard_stdout()
+        _end_stdout()
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             _stop(f"{error.filename or 'the output'} cannot be written: {error.strerror}; make room", 9, debug)
         if isinstance(error, PermissionError) and error.filename:
@@ -157,12 +159,13 @@ def _wrong_use(error: Any) -> str:
     return f"{error.format_message().rstrip('.')}; `{path} --help` says what it takes"
 
 
-def _discard_stdout() -> None:
+def _end_stdout() -> None:
     """What the output still takes is written; the rest goes nowhere, as writing it at exit would fail once more."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    try:
         sys.stdout.flush()
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stop(message: str, code: int, debug: bool) -> NoReturn:
