@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import sys
+import threading
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -35,6 +36,7 @@ from edge_claid.errors import EdgeClaidError, UsageError
 
 # Click's UsageError, which some versions of Typer import and others carry in themselves.
 _WrongUse: Any = typer.BadParameter.__mro__[1]
+_FLUSH_SECONDS = 5.0
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 app = typer.Typer(
@@ -117,7 +119,6 @@ def main() -> None:
     except _WrongUse as error:
         _stop(_wrong_use(error), UsageError.exit_code, debug)
     except KeyboardInterrupt:
-        # Nothing is written here: a thread may be at it, into a pipe that nobody reads.
         _stop("interrupted; what was reported is stored", 130, debug)
     except BrokenPipeError:
         # The reader of stdout is gone (`| head`): no word about it, but what was asked for is not done.
@@ -161,11 +162,18 @@ def _wrong_use(error: Any) -> str:
 
 def _end_stdout() -> None:
     """What the output still takes is written; the rest goes nowhere, as writing it at exit would fail once more."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError, AttributeError):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def flush() -> None:
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError, AttributeError):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    # Not for ever: of a pipe that nobody reads, a sink of `live` may still be at its last line.
+    flushing = threading.Thread(target=flush, name="end stdout", daemon=True)
+    flushing.start()
+    flushing.join(_FLUSH_SECONDS)
 
 
 def _stop(message: str, code: int, debug: bool) -> NoReturn:
