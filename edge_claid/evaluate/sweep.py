@@ -68,12 +68,7 @@ def sweep(
     A setting with too few regions to train codes on is left out with a warning, unless it is the only one.
     Raises UsageError for unknown regions, and for too few regions where there is only one setting.
     """
-    unknown = [name for name in regions if name not in REGIONS]
-    if unknown:
-        raise UsageError(f"no regions {unknown[0]!r}: choose of {', '.join(REGIONS)}")
-    for wanted in filter(None, lengths):
-        # Known before the pictures are described.
-        require_trainable(sys.maxsize, replace(settings.codes, bytes=wanted))
+    _check(regions, lengths, settings)
     described = describe_queries(dataset, pipeline)
     for name in regions:
         path = (galleries or {}).get(name, folder / f"{name}.claid")
@@ -91,6 +86,15 @@ def sweep(
                     continue
                 yield _evaluated(dataset, described, gallery, settings, name, length, within)
             copy.unlink()
+
+
+def _check(regions: Sequence[str], lengths: Sequence[int | None], settings: Settings) -> None:
+    """What can be known before the pictures are described. Raises UsageError."""
+    unknown = [name for name in regions if name not in REGIONS]
+    if unknown:
+        raise UsageError(f"no regions {unknown[0]!r}: choose of {', '.join(REGIONS)}")
+    for wanted in filter(None, lengths):
+        require_trainable(sys.maxsize, replace(settings.codes, bytes=wanted))
 
 
 def _evaluated(
