@@ -182,7 +182,7 @@ def test_an_output_that_takes_nothing_more_holds_no_interruption_up():
     lookup = Lookup(source, MadeUpLooker(), QuietGallery(), StillNamer(), SETTINGS, [slow, stuck])
     lookup.start()
     time.sleep(0.3)
-    stopping = threading.Thread(target=lookup.stop, args=(0.2,))
+    stopping = threading.Thread(target=lookup.stop, args=(1.0,))
     stopping.start()
     stopping.join(20)
     assert not stopping.is_alive()
