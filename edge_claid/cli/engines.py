@@ -30,7 +30,7 @@ def list_engines(json: Json = False) -> None:
         if state.reason:
             typer.echo(f"    {shown(state.reason)}")
     if not known:
-        typer.echo("no engine is built: run `edge-claid build-engines`", err=True)
+        _tell_none()
 
 
 @app.command("verify")
@@ -39,7 +39,10 @@ def verify(json: Json = False) -> None:
     damaged = {state.entry.folder: state for state in upkeep.damages()}
     settings = load_settings()
     failed = []
-    for state in upkeep.states():
+    known = upkeep.states()
+    if not known and not json:
+        _tell_none()
+    for state in known:
         state = damaged.get(state.entry.folder, state)
         outcome = state.reason or state.state
         if state.state == upkeep.RUNS:
@@ -78,6 +81,10 @@ def prune(
             typer.echo(f"{'would remove' if dry_run else 'removed'} {shown(str(folder))}  ({shown(reason)})")
     if not going and not json:
         typer.echo("nothing to remove", err=True)
+
+
+def _tell_none() -> None:
+    typer.echo("no engine is built: run `edge-claid build-engines`", err=True)
 
 
 def _line(state: upkeep.State) -> str:

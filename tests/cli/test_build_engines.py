@@ -94,6 +94,7 @@ def test_a_cache_that_cannot_be_written_ends_with_9(tmp_path, rtx):
 
 def test_engines_of_an_empty_and_of_a_damaged_cache(tmp_path):
     assert run(tmp_path, "engines", "list").stderr.startswith("no engine is built")
+    assert run(tmp_path, "engines", "verify").stderr.startswith("no engine is built")
     assert run(tmp_path, "engines", "verify").returncode == 0
     (tmp_path / "engines" / "0123456789abcdef").mkdir(parents=True)
     (tmp_path / "engines" / "0123456789abcdef" / "manifest.json").write_text("{")
