@@ -28,8 +28,8 @@ class GpuScans:
 
     def __init__(self, device: Device, lock: threading.Lock) -> None:
         self._device, self._lock = device, lock
-        self._open: dict[int, ExitStack] = {}
-        self._dropped: deque[int] = deque()  # not closed at once: they are let go of in any thread, at any moment
+        self._open: set[ExitStack] = set()
+        self._dropped: deque[ExitStack] = deque()  # not closed at once: let go of in any thread, at any moment
 
     def make(self, subspaces: int) -> Any:
         """An empty scan; the CPU's for codes of a length that the GPU has no kernel for."""
@@ -37,22 +37,24 @@ class GpuScans:
             return ops.load().code_scan(subspaces)
         with ExitStack() as opening:
             scan = ScanOnGpu(opening.enter_context(CodeScan(self._device, subspaces)), self._on_device)
-            self._open[id(scan)] = opening.pop_all()
-        weakref.finalize(scan, self._dropped.append, id(scan))
+            memory = opening.pop_all()
+        self._open.add(memory)
+        weakref.finalize(scan, self._dropped.append, memory)
         return scan
 
     def close(self) -> None:
         """Give everything back."""
-        for scan in self._open.values():
-            scan.close()
+        for memory in self._open:
+            memory.close()
         self._open.clear()
         self._dropped.clear()
 
     def _on_device(self, work: Callable[[], Any]) -> Any:
         with self._lock, self._device.current():
             while self._dropped:
-                if (left := self._open.pop(self._dropped.popleft(), None)) is not None:
-                    left.close()
+                memory = self._dropped.popleft()
+                self._open.discard(memory)
+                memory.close()
             return work()
 
 

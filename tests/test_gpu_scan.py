@@ -6,11 +6,12 @@ import gc
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
-from edge_claid import ops
+from edge_claid import gpu_scan, ops
 from edge_claid.codes.space import train_space
 from edge_claid.config import CodeSettings
 from edge_claid.errors import MachineError
@@ -91,6 +92,34 @@ def test_a_scan_that_nobody_has_gives_its_memory_back(scans, device):
     gc.collect()
     kept.append(*codes_of(5, 4))
     assert 0 < len(device.live) < before
+
+
+def test_a_scan_at_the_address_of_one_that_is_gone_is_another(monkeypatch):
+    made, closed = [], []
+
+    class Scan:
+        def __init__(self, device, subspaces):
+            self.subspaces = subspaces
+            made.append(self)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            closed.append(self)
+
+        def append(self, codes, images):
+            assert self not in closed
+
+    monkeypatch.setattr(gpu_scan, "CodeScan", Scan)
+    scans = GpuScans(MagicMock(), threading.Lock())
+    for seed in range(50):
+        scan = scans.make(8)  # Python puts it, sooner or later, where one before it was
+        scan.append(*codes_of(seed, 2))
+        del scan
+    scans.close()
+    assert len(made) == 50
+    assert closed == made
 
 
 def test_no_memory_for_more_codes_is_told_and_the_cpu_goes_on(scans, device, caplog):
