@@ -7,18 +7,25 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
+from bench_cuda_trees import milliseconds
 
 FILES = ("vit.npz", "convolutional.npz", "frame.npy")
-# A bare machine has none of these. The package imports them; the path from pixels to hits never calls them.
-NEVER_CALLED = {"av", "cv2", "google", "onnx", "onnxruntime", "rich", "tomli", "typer"}
+# A bare machine has none of these. The package imports them; the path from pixels to hits never uses them.
+NEVER_USED = {"av", "cv2", "google", "onnx", "onnxruntime", "rich", "tomli", "typer"}
+# Special methods by which Python uses an object.
+_USES = (
+    "call", "bool", "iter", "next", "len", "contains", "getitem", "setitem", "delitem", "enter", "exit", "await",
+    "instancecheck", "subclasscheck", "eq", "ne", "lt", "le", "gt", "ge", "int", "float", "complex", "index", "bytes",
+    "format", "str", "abs", "neg", "pos", "invert", "round", "add", "sub", "mul", "matmul", "truediv", "floordiv",
+    "mod", "divmod", "pow", "lshift", "rshift", "and", "or", "xor", "radd", "rsub", "rmul", "rmatmul", "rtruediv",
+    "rfloordiv", "rmod", "rdivmod", "rpow", "rlshift", "rrshift", "rand", "ror", "rxor",
+)  # fmt: skip
 REGIONS_AN_IMAGE = 30
 
 
@@ -77,7 +84,7 @@ def _measured(device: Any, folder: Path, rows: int, quick: bool, where: str, set
         scan = stack.enter_context(CodeScan(device, space[3].shape[0]))
         codes = np.random.default_rng(3).integers(0, 256, (rows, space[3].shape[0]), dtype=np.uint8)
         scan.append(codes, (np.arange(rows) // REGIONS_AN_IMAGE).astype(np.int32))
-        whole = _milliseconds(device, lambda: gpu.look_up(frame, coder, scan, 10), repeats)
+        whole = milliseconds(device, lambda: gpu.look_up(frame, coder, scan, 10), repeats)
         alone = {
             name: _alone(device, network, runs, repeats)
             for name, network, runs in zip(("vit", "convolutional"), networks, (vit, convolutional), strict=True)
@@ -125,25 +132,15 @@ def _alone(device: Any, network: Any, runs: Any, repeats: int) -> dict[str, floa
     outputs: list[Any] = []
     try:
         outputs = runs.run_all(planes)
-        return _milliseconds(device, lambda: runs.run_into(planes, outputs), repeats)
+        return milliseconds(device, lambda: runs.run_into(planes, outputs), repeats)
     finally:
         for array in (planes, *outputs):
             array.close()
 
 
-def _milliseconds(device: Any, work: Callable[[], object], repeats: int) -> dict[str, float]:
-    times = []
-    for _ in range(repeats + 3):  # the first three are not counted
-        start = time.perf_counter()
-        work()
-        device.synchronize()
-        times.append((time.perf_counter() - start) * 1000)
-    return {"median_ms": float(np.median(times[3:])), "p99_ms": float(np.percentile(times[3:], 99))}
-
-
 @contextlib.contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Imports of NEVER_CALLED that are not installed succeed; afterwards they are missing again."""
+    """Imports of NEVER_USED that are not installed succeed; afterwards they are missing again."""
     finder = _StandIns()
     sys.meta_path.append(finder)  # last: what is installed is found before
     try:
@@ -159,13 +156,32 @@ class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.made: list[str] = []
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name.partition(".")[0] not in NEVER_CALLED:
+        if name.partition(".")[0] not in NEVER_USED:
             return None
         return importlib.util.spec_from_loader(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         self.made.append(spec.name)
-        return MagicMock(name=spec.name, __path__=[])
+        return _NeverUsed(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         """There is nothing to run."""
+
+
+class _NeverUsed(ModuleType):
+    """A module, or what lies in it, that can be imported and named; every other use raises RuntimeError with its name.
+
+    A figure can therefore not come of what only looks like a library.
+    """
+
+    def __getattr__(self, name: str) -> _NeverUsed:
+        if name.startswith("__"):  # what Python itself asks a module for
+            raise AttributeError(name)
+        return _NeverUsed(f"{self.__name__}.{name}")
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise RuntimeError(f"{self.__name__} was used, and is not installed here: install it, and measure again")
+
+
+for _use in _USES:
+    setattr(_NeverUsed, f"__{_use}__", _NeverUsed._refuse)

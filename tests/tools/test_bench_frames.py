@@ -31,7 +31,7 @@ class Hiding:
     def __init__(self, finder):
         self.finder = finder
     def find_spec(self, name, path=None, target=None):
-        hidden = name.partition(".")[0] in bench_frames.NEVER_CALLED
+        hidden = name.partition(".")[0] in bench_frames.NEVER_USED
         return None if hidden else self.finder.find_spec(name, path, target)
 
 sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
@@ -43,7 +43,7 @@ folder, plain = Path(sys.argv[1]), Settings()
 settings = replace(plain, networks=replace(plain.networks, **json.loads(sys.argv[2])))
 with ModelDevice(folder) as device:
     row = bench_frames.frame_to_hits(device, folder, 600, True, "cpu", settings)
-left = [name for name in sys.modules if name.partition(".")[0] in bench_frames.NEVER_CALLED]
+left = [name for name in sys.modules if name.partition(".")[0] in bench_frames.NEVER_USED]
 print(json.dumps(row | {"left": left}))
 """
 
@@ -87,6 +87,28 @@ def test_what_cannot_run_is_told(tmp_path):
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         assert "no CUDA here" in bench_frames.frame_to_hits(None, tmp_path, 10, True)["not run"]
+
+
+def test_what_stands_for_a_library_refuses_every_use(monkeypatch):
+    import bench_frames
+
+    monkeypatch.setattr(bench_frames, "NEVER_USED", {"no_such_library"})
+    with bench_frames._stand_ins():
+        import no_such_library.inner as library
+        from no_such_library.inner import Thing
+    assert "no_such_library" not in sys.modules
+    uses = (
+        lambda: library(), lambda: Thing(1, a=2), lambda: library.make.more(), lambda: Thing + 1, lambda: 1 - Thing,
+        lambda: -Thing, lambda: Thing < 1, lambda: Thing == 1, lambda: bool(Thing), lambda: list(Thing),
+        lambda: Thing[0], lambda: len(Thing), lambda: float(Thing), lambda: range(Thing), lambda: f"{Thing}",
+        lambda: isinstance(1, Thing), lambda: contextlib.ExitStack().enter_context(Thing),
+    )  # fmt: skip
+    for use in uses:
+        with pytest.raises(RuntimeError, match=r"no_such_library\.inner.* was used, and is not installed here"):
+            use()
+    for use in (lambda: np.ones(2) * Thing, lambda: np.asarray(Thing, np.float32)):  # NumPy says it in its own words
+        with pytest.raises((RuntimeError, TypeError, ValueError)):
+            use()
 
 
 def test_weights_and_operations_as_onnx_has_them():
